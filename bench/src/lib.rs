@@ -1,0 +1,1 @@
+//! Scenarios, floors and the table of promises

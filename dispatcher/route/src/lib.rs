@@ -1,0 +1,1 @@
+//! Device to place, sequence numbers, delivery policy

@@ -1,0 +1,1 @@
+//! Routes, streams, fan-out and the HTTP API around the workers

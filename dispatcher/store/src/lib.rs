@@ -1,0 +1,1 @@
+//! Streams, bodies and cursors behind a trait in domain verbs

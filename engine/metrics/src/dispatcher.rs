@@ -1,0 +1,74 @@
+//! What the dispatcher counts.
+
+use crate::page::Page;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+super::metrics! {
+    /// The metrics of the dispatcher.
+    DispatcherMetric, prefix "moorline_";
+    Devices Gauge "devices" "Devices known.";
+    DevicesOnline Gauge "devices_online" "Devices attached now.";
+    RouteBytes Gauge "route_bytes" "Memory of the routing table, in bytes.";
+    StoreBytes Gauge "store_bytes" "Bytes of stored messages that wait for acknowledgement.";
+    StoreMessages Gauge "store_messages" "Stored messages that wait for acknowledgement.";
+    StoreBudget Gauge "store_budget_bytes" "The most bytes the store holds.";
+    Workers Gauge "workers_linked" "Workers linked now.";
+    Recovering Gauge "recovering" "1 until every expected worker has told of its connections.";
+    Attaches Counter "attaches_total" "Devices attached afresh.";
+    Reattaches Counter "reattaches_total" "Connections taken over from an earlier dispatcher.";
+    Replaced Counter "replaced_total" "Sessions ended by a younger one of the same device.";
+    AttachRefused Counter "attach_refused_total" "Attaches refused.";
+    Detaches Counter "detaches_total" "Devices detached.";
+    DetachStale Counter "detach_stale_total" "Late detaches that lost to a younger session.";
+    Accepted Counter "messages_accepted_total" "Messages accepted over HTTP.";
+    Targets Counter "targets_accepted_total" "Device targets of accepted messages.";
+    Refused Counter "messages_refused_total" "Messages refused over HTTP by the store or a queue.";
+    Dispatched Counter "pushes_dispatched_total" "Pushes put into a worker's ring for one device.";
+    Fanouts Counter "fanouts_total" "Broadcast records put into workers' rings.";
+    Acked Counter "targets_acked_total" "Targets acknowledged by their device.";
+    Expired Counter "targets_expired_total" "Targets whose message expired first.";
+    Dropped Counter "targets_dropped_total" "Targets dropped: revoked, unsubscribed, or over a limit.";
+    RingFull Counter "down_ring_full_total" "Times a worker's ring was full and the work waited in the store.";
+    LinkRefused Counter "link_refused_total" "Links refused or dropped because a record was nonsense.";
+    WorkersLost Counter "workers_lost_total" "Links to workers that ended.";
+    Turns Counter "hub_turns_total" "Turns of the hub's event loop.";
+    ApiQueueFull Counter "api_queue_full_total" "HTTP calls refused because the hub's queue was full.";
+}
+
+/// The dispatcher's counters: written by the hub, read by the API threads.
+#[derive(Debug)]
+pub struct Dispatcher([AtomicU64; DispatcherMetric::ALL.len()]);
+
+impl Default for Dispatcher {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; DispatcherMetric::ALL.len()])
+    }
+}
+
+impl Dispatcher {
+    /// Adds to a counter. Any thread may.
+    pub fn add(&self, metric: DispatcherMetric, n: u64) {
+        self.0[metric as usize].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, metric: DispatcherMetric, value: u64) {
+        self.0[metric as usize].store(value, Ordering::Relaxed);
+    }
+
+    /// Reads one.
+    pub fn get(&self, metric: DispatcherMetric) -> u64 {
+        self.0[metric as usize].load(Ordering::Relaxed)
+    }
+
+    /// Everything in Prometheus text form: the dispatcher's own, then each worker's by index.
+    pub fn render(&self, workers: &[(u16, Page)]) -> String {
+        let mut out = String::with_capacity(8192);
+        for metric in DispatcherMetric::ALL {
+            crate::title(&mut out, metric.name(), metric.kind(), metric.help());
+            crate::sample(&mut out, metric.name(), &[], self.get(*metric));
+        }
+        Page::render(workers, &mut out);
+        out
+    }
+}

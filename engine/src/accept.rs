@@ -1,0 +1,76 @@
+//! New connections.
+
+use crate::core::{CLASS_HANDSHAKE, Conn, Core};
+use metrics::WorkerMetric;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+use std::io::{ErrorKind, Read, Write};
+use wire::{ConnId, Frame, GoAway, Reason};
+
+/// How an accept batch ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// The backlog is empty; epoll tells of the next one.
+    Drained,
+    /// The batch is full and the backlog may not be: go on in the next turn.
+    More,
+    /// Descriptors ran out: try again later. Accepting now would spin.
+    Paused,
+}
+
+impl Core {
+    /// Takes a bounded number of connections from the backlog.
+    pub fn accept(&mut self, listener: &TcpListener) -> Accepted {
+        for _ in 0..self.config.accept_batch {
+            match listener.accept() {
+                Ok((stream, _)) => self.admit(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepted::Drained,
+                Err(error) if is_exhausted(&error) => {
+                    self.page.add(WorkerMetric::AcceptPaused, 1);
+                    return Accepted::Paused;
+                }
+                // The phone gave up while it waited, or the network did: the next one may be fine.
+                Err(_) => {}
+            }
+        }
+        Accepted::More
+    }
+
+    fn admit(&mut self, mut stream: TcpStream) {
+        self.page.add(WorkerMetric::Accepted, 1);
+        if self.conns.len() >= self.config.connections_max {
+            return self.turn_away(stream);
+        }
+        let generation = self.next_generation();
+        let entry = self.conns.vacant_entry();
+        let slot = entry.key();
+        let token = Token(ConnId { slot: slot as u32, generation }.to_u64() as usize);
+        if self.registry.register(&mut stream, token, Interest::READABLE).is_err() {
+            self.page.closed(Reason::SocketError);
+            return;
+        }
+        entry.insert(Conn::new(stream, generation));
+        self.deadlines.arm(slot as u32, generation, CLASS_HANDSHAKE, self.now);
+    }
+
+    /// The worker is full: say so and close. What the phone sent is read away first, since closing a socket
+    /// with unread bytes resets the connection and takes the answer with it.
+    fn turn_away(&mut self, mut stream: TcpStream) {
+        self.page.add(WorkerMetric::RefusedFull, 1);
+        self.page.closed(Reason::ServerFull);
+        let retry_after_ms = self.retry_after_ms();
+        let goaway = GoAway::new(Reason::ServerFull, retry_after_ms);
+        let goaway = goaway.with_addresses(&self.config.addresses, &mut self.addresses);
+        self.farewell.clear();
+        Frame::GoAway(goaway).encode(&mut self.farewell);
+        let said = stream.read(&mut self.scratch).is_ok() | stream.write(&self.farewell).is_ok();
+        if said {
+            self.page.add(WorkerMetric::BytesOut, self.farewell.len() as u64);
+        }
+    }
+}
+
+/// Whether this process or the system is out of descriptors or memory for one more socket.
+fn is_exhausted(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

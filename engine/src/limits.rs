@@ -1,0 +1,44 @@
+//! Every bound of the worker's loop, in one place. What is met is counted in the metric named beside it.
+
+/// Readiness events taken in one turn (`events_full_total`); the rest wait in the kernel.
+pub const EVENTS_MAX: usize = 1024;
+/// Bytes read from one connection at a time.
+pub const READ_BYTES_MAX: usize = 64 << 10;
+/// Reads of one connection in one turn before others get theirs; the socket is read on in the next turn.
+pub const READS_MAX: usize = 4;
+/// Records taken from the ring in one turn; the rest wait in the ring.
+pub const DOWN_RECORDS_MAX: usize = 1024;
+/// Members served by a fan-out walk in one turn.
+pub const FANOUT_MEMBERS_MAX: usize = 256;
+/// Bytes that one walk writes to each member, unless a single frame is larger.
+pub const FANOUT_WALK_BYTES_MAX: usize = 16 << 10;
+/// Fan-out bytes that wait for a walk before the ring is left alone (`fanout_queued`); the dispatcher then
+/// finds the ring full and holds back.
+pub const FANOUT_WAITING_BYTES_MAX: usize = 1 << 20;
+/// Deadlines handled in one turn.
+pub const EXPIRED_MAX: usize = 256;
+/// Slots looked at in one turn while connections are re-attached.
+pub const REATTACH_SLOTS_MAX: usize = 1024;
+/// Records in front of a full ring (`up_waiting_records`); a connection that would add one more is closed
+/// with `overload`.
+pub const UP_WAITING_MAX: usize = 64 << 10;
+/// Streams acknowledged in one read that are folded into one record each.
+pub const ACKS_FOLDED_MAX: usize = 8;
+/// Topics a device may be a member of; more are refused by the dispatcher.
+pub const MEMBERSHIPS_MAX: usize = 64;
+/// Connections told to go away in one turn of a drain.
+pub const DRAIN_SLOTS_MAX: usize = 512;
+
+/// Deadlines are kept in ticks of this many milliseconds.
+pub const TICK_MS: u64 = 100;
+/// Milliseconds between tries to reach a dispatcher, at first.
+pub const RELINK_MS_MIN: u64 = 20;
+/// Milliseconds between tries to reach a dispatcher, at most.
+pub const RELINK_MS_MAX: u64 = 500;
+/// Milliseconds between looks at a ring that was full: nothing announces free space.
+pub const RING_RETRY_MS: u64 = 1;
+/// Milliseconds between tries to accept after descriptors ran out.
+pub const ACCEPT_RETRY_MS: u64 = 100;
+
+const _: () = assert!(READ_BYTES_MAX > wire::limits::BODY_BYTES_MAX_FROM_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX);
+const _: () = assert!(FANOUT_WALK_BYTES_MAX <= bufpool::BUFFER_BYTES_MAX);

@@ -1,0 +1,1 @@
+//! moorctl: operate a node from a terminal

@@ -1,0 +1,1 @@
+//! The connection flooder: a fleet of simulated phones
