@@ -1,16 +1,15 @@
 //! JSON by hand where many small objects leave in one buffer.
 
-use std::io::Write as _;
-
 use wire::MessageId;
 
 use crate::parse::InvalidToken;
 
 /// Appends formatted text; the arguments need no escaping.
 macro_rules! put {
-    ($out:expr, $($text:tt)*) => {
+    ($out:expr, $($text:tt)*) => {{
+        use std::io::Write as _;
         write!($out, $($text)*).expect("a Vec takes every byte")
-    };
+    }};
 }
 
 pub(crate) use put;

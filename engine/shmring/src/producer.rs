@@ -92,12 +92,12 @@ impl Producer {
     }
 
     /// Bytes free for records, headers and padding included: a lower bound, brought up to date
-    /// only when the largest record might not fit. Zero when poisoned.
+    /// when less than half of the ring is known to be free. Zero when poisoned.
     pub fn free_bytes(&mut self) -> usize {
         if self.is_poisoned() {
             return 0;
         }
-        self.free_for(self.segment.capacity_bytes()).unwrap_or(0)
+        self.free_for(self.segment.capacity_bytes() / 2).unwrap_or(0)
     }
 
     /// Most payload bytes of one record: half the capacity, less the header.

@@ -184,11 +184,15 @@ fn each_rule_is_enforced_by_itself() {
         assert!(matches!(consumer.peek(), Err(RingError::Poisoned(_))), "{rule}: sticks");
         assert!(matches!(consumer.prepare_sleep(), Err(RingError::Poisoned(_))), "{rule}: sticks");
     }
-    for (rule, head) in
-        [("head beyond the tail", 24), ("head inside a record", 4), ("head goes back", u64::MAX - 7)]
-    {
+    for (rule, head) in [
+        ("head beyond the tail", CAPACITY as u64 + 8),
+        ("head inside a record", 4),
+        ("head goes back", u64::MAX - 7),
+    ] {
         let (mut producer, _consumer, scribbler) = trio();
-        producer.push(0, &[&[0; 8]]).unwrap();
+        for _ in 0..2 {
+            producer.push(0, &[&[0; CAPACITY / 2 - 8]]).unwrap();
+        }
         producer.publish().unwrap();
         scribbler.write(HEAD, head);
         assert_eq!(producer.free_bytes(), 0, "{rule}");

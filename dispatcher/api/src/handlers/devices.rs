@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use token::{Claims, KeysError};
 use wire::DeviceId;
 
@@ -25,8 +24,12 @@ pub(crate) async fn register<B: Backend>(
     call: Call,
     OptionalJsonBody(body): OptionalJsonBody,
 ) -> Result<Response, Problem> {
+    /// Any object: what it says is for later.
+    #[derive(Deserialize)]
+    struct Description {}
+
     if !body.is_empty() {
-        parse_body::<std::collections::BTreeMap<Text<'_>, IgnoredAny>>(&body)?;
+        let Description {} = parse_body(&body)?;
     }
     let devices = app.backend.register(call.app, 1).await?;
     let device = devices.first().ok_or(Refusal::Unavailable { retry_after_ms: 1000 })?;

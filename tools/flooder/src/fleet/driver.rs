@@ -1,0 +1,503 @@
+//! The loop of one fleet member: one thread, every phone's socket, no allocation per message.
+
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
+
+use client::Reconnect;
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
+use wire::{Frame, FrameType};
+
+use super::pace::Pace;
+use super::phone::{Heard, Link, Manner, Phone, garbage};
+use super::progress::{Board, Progress};
+use super::{DeviceState, FleetConfig, Order, PingLoad, Reply};
+use crate::clock::now_ns;
+use crate::stats::FleetStats;
+use crate::transport::{Ready, Transport};
+use crate::wheel::{TICK_MS, Wheel};
+
+/// Read at once from one phone; larger than what a socket usually holds, so that one read empties it.
+const SCRATCH_BYTES: usize = 256 * 1024;
+/// Phones between connect and Welcome at one time; more would only queue in the server's backlog.
+const CONNECTING_MAX: u64 = 512;
+/// A connection not established by then has failed.
+const CONNECT_MS_MAX: u64 = 20_000;
+/// What a phone may have waiting for its socket; beyond it the phone is cut off.
+const UNSENT_BYTES_MAX: usize = 16 * 1024;
+/// Between two pieces of garbage from one phone.
+const GARBAGE_MS: u64 = 100;
+/// A phone that finds no room among the connecting looks again after this.
+const CROWDED_MS: u64 = 100;
+/// A slow phone's heartbeat; it cannot be told the agreed one, as it does not read.
+const SLOW_HEARTBEAT_MS: u64 = 20_000;
+/// Events of one schedule handled in one turn, so that none of them starves the sockets.
+const PACED_PER_TURN_MAX: u32 = 256;
+
+pub struct Driver<'a, T> {
+    transport: T,
+    phones: Vec<Phone>,
+    wheel: Wheel,
+    stats: FleetStats,
+    random: SmallRng,
+    origin_ns: u64,
+    now_ns: u64,
+    /// The first phone never connected yet.
+    next_new: u32,
+    connects: Pace,
+    churn: Pace,
+    pings: Pace,
+    ping_load: PingLoad,
+    next_ping: u32,
+    scratch: Vec<u8>,
+    out: Vec<u8>,
+    board: &'a Board,
+    member: usize,
+}
+
+impl<'a, T: Transport> Driver<'a, T> {
+    pub fn new(config: &FleetConfig, transport: T, board: &'a Board, member: usize) -> Self {
+        let phones: Vec<Phone> = config
+            .devices
+            .iter()
+            .enumerate()
+            .map(|(at, device)| {
+                let manner = config.manners.of(at, config.devices.len());
+                Phone::new(device.id, &device.token, config.heartbeat_s, config.backoff, manner)
+            })
+            .collect();
+        let origin_ns = now_ns();
+        Self {
+            transport,
+            wheel: Wheel::new(phones.len() as u32),
+            stats: FleetStats { phones: phones.len() as u64, ..FleetStats::default() },
+            phones,
+            random: SmallRng::seed_from_u64(config.seed ^ member as u64),
+            origin_ns,
+            now_ns: origin_ns,
+            next_new: 0,
+            connects: Pace::new(config.connect_per_s, origin_ns),
+            churn: Pace::new(config.churn_per_s, origin_ns),
+            pings: Pace::new(0.0, origin_ns),
+            ping_load: PingLoad::Off,
+            next_ping: 0,
+            scratch: vec![0; SCRATCH_BYTES],
+            out: Vec::new(),
+            board,
+            member,
+        }
+    }
+
+    /// Runs until told to stop, or nobody is left to tell.
+    pub fn run(&mut self, orders: &Receiver<Order>, replies: &Sender<Reply>) -> io::Result<()> {
+        let (mut ready, mut due) = (Vec::new(), Vec::new());
+        loop {
+            self.now_ns = now_ns();
+            match orders.try_recv() {
+                Ok(Order::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                Ok(order) => self.obey(order, replies),
+                Err(TryRecvError::Empty) => {}
+            }
+            self.begin_new();
+            self.paced_churn();
+            self.paced_pings();
+            self.wheel.pop(self.now_ms(), &mut due);
+            due.drain(..).for_each(|phone| self.look_at(phone));
+            self.transport.wait(self.patience(), &mut ready)?;
+            self.now_ns = now_ns();
+            ready.drain(..).for_each(|event| self.on_ready(event));
+            self.publish();
+        }
+    }
+
+    fn obey(&mut self, order: Order, replies: &Sender<Reply>) {
+        let reply = match order {
+            Order::Stop => return,
+            Order::Stats => Reply::Stats(Box::new(self.snapshot())),
+            Order::Devices => Reply::Devices(self.phones.iter().map(DeviceState::of).collect()),
+            Order::Churn(per_s) => {
+                self.churn = Pace::new(per_s, self.now_ns);
+                return;
+            }
+            Order::Ping(load) => return self.set_ping_load(load),
+            Order::Disconnect(count) => return self.cut_off(count),
+        };
+        // Whoever asked may be gone; then the next turn ends the loop.
+        replies.send(reply).ok();
+    }
+
+    fn snapshot(&self) -> FleetStats {
+        let mut stats = self.stats.clone();
+        let left = u64::from(self.phones.len() as u32 - self.next_new);
+        stats.connects_not_offered = self.connects.backlog(self.now_ns).min(left);
+        stats
+    }
+
+    fn publish(&self) {
+        let counters = &self.stats.counters;
+        let progress = Progress {
+            attached: self.stats.attached,
+            attaches: counters.attaches,
+            delivered: self.stats.delivered(),
+            pongs: counters.pongs,
+        };
+        self.board.publish(self.member, progress);
+    }
+
+    /// How long the sockets may be waited for: until the next tick, or hardly at all while a schedule runs.
+    fn patience(&self) -> Duration {
+        let connects_wait = (self.next_new as usize) < self.phones.len()
+            && self.connects.is_running()
+            && self.stats.connecting < CONNECTING_MAX;
+        let is_busy = connects_wait || self.churn.is_running() || self.pings.is_running();
+        Duration::from_millis(if is_busy { 1 } else { TICK_MS })
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.now_ns - self.origin_ns) / 1_000_000
+    }
+
+    fn begin_new(&mut self) {
+        while (self.next_new as usize) < self.phones.len() && self.stats.connecting < CONNECTING_MAX {
+            let intended_ns = match self.connects.is_running() {
+                true => match self.connects.take(self.now_ns) {
+                    Some(intended_ns) => intended_ns,
+                    None => break,
+                },
+                false => self.now_ns,
+            };
+            let phone = self.next_new;
+            self.next_new += 1;
+            self.connect(phone, intended_ns);
+        }
+    }
+
+    fn connect(&mut self, id: u32, intended_ns: u64) {
+        let until_ms = self.now_ms() + CONNECT_MS_MAX;
+        let phone = &mut self.phones[id as usize];
+        phone.link = Link::Connecting;
+        phone.intended_ns = intended_ns;
+        phone.until_ms = until_ms;
+        self.stats.connecting += 1;
+        self.stats.counters.connects += 1;
+        let is_slow = phone.manner == Manner::Slow;
+        match self.transport.connect(id, is_slow) {
+            Ok(true) => self.on_established(id),
+            Ok(false) => self.arm(id),
+            Err(_) => self.connect_failed(id),
+        }
+    }
+
+    fn connect_failed(&mut self, id: u32) {
+        self.stats.counters.connects_failed += 1;
+        self.stats.connecting -= 1;
+        self.transport.close(id);
+        self.come_back(id);
+    }
+
+    fn on_established(&mut self, id: u32) {
+        let now_ms = self.now_ms();
+        let phone = &mut self.phones[id as usize];
+        let mut out = mem::take(&mut self.out);
+        let says_hello = match phone.manner {
+            Manner::Good | Manner::Slow | Manner::HalfOpen => true,
+            Manner::Garbage => self.random.random(),
+            Manner::Silent => false,
+        };
+        if says_hello {
+            phone.link = Link::Greeting;
+            phone.session.connected(now_ms, &mut out);
+        } else {
+            phone.link = Link::Mute;
+            self.stats.connecting -= 1;
+        }
+        if phone.manner == Manner::Garbage {
+            phone.until_ms = now_ms + GARBAGE_MS;
+        }
+        self.send(id, out);
+        self.arm(id);
+    }
+
+    /// Does whatever a phone's clock asks for.
+    fn look_at(&mut self, id: u32) {
+        let now_ms = self.now_ms();
+        let phone = &mut self.phones[id as usize];
+        if phone.due_ms().is_none_or(|due| due > now_ms) {
+            return self.arm(id);
+        }
+        match (phone.link, phone.manner) {
+            (Link::New | Link::Retired | Link::Mute, _) if phone.manner != Manner::Garbage => {}
+            (Link::Waiting, _) if self.stats.connecting >= CONNECTING_MAX => {
+                phone.until_ms = now_ms + CROWDED_MS;
+                self.arm(id);
+            }
+            (Link::Waiting, _) => self.connect(id, self.now_ns),
+            (Link::Connecting, _) => self.connect_failed(id),
+            _ => self.speak(id),
+        }
+    }
+
+    /// Says what an established phone has to say by itself.
+    fn speak(&mut self, id: u32) {
+        let now_ms = self.now_ms();
+        let phone = &mut self.phones[id as usize];
+        let mut out = mem::take(&mut self.out);
+        let mut is_alive = true;
+        match (phone.manner, phone.link) {
+            (Manner::Garbage, _) => {
+                phone.until_ms = now_ms + GARBAGE_MS;
+                garbage(&mut self.random, &mut out);
+                self.stats.counters.garbage += 1;
+            }
+            (Manner::Slow, Link::Attached) => {
+                phone.until_ms = now_ms + SLOW_HEARTBEAT_MS;
+                Frame::Ping.encode(&mut out);
+            }
+            _ => is_alive = phone.session.tick(now_ms, &mut out).is_ok(),
+        }
+        self.send(id, out);
+        match is_alive {
+            true => self.arm(id),
+            false => self.end(id, "silent"),
+        }
+    }
+
+    fn arm(&mut self, id: u32) {
+        match self.phones[id as usize].due_ms() {
+            Some(due_ms) => self.wheel.set(id, due_ms),
+            None => self.wheel.clear(id),
+        }
+    }
+
+    fn on_ready(&mut self, ready: Ready) {
+        let id = ready.phone;
+        if self.phones[id as usize].link == Link::Connecting {
+            match self.transport.established(id) {
+                Ok(()) => self.on_established(id),
+                Err(e) if e.kind() == ErrorKind::NotConnected => return,
+                Err(_) => return self.connect_failed(id),
+            }
+        }
+        if ready.writable && !self.phones[id as usize].unsent.is_empty() {
+            let unsent = mem::take(&mut self.phones[id as usize].unsent);
+            self.write(id, &unsent);
+        }
+        let phone = &self.phones[id as usize];
+        if phone.link.is_up() && ready.readable {
+            match phone.reads() {
+                true => self.read(id, ready.ended),
+                false if ready.ended => self.end(id, "closed"),
+                false => {}
+            }
+        }
+    }
+
+    /// Reads once, and on only when there may be more: the next edge comes only with the next bytes.
+    fn read(&mut self, id: u32, ended: bool) {
+        let mut scratch = mem::take(&mut self.scratch);
+        while self.phones[id as usize].link.is_up() {
+            match self.transport.read(id, &mut scratch) {
+                Ok(0) => self.end(id, "closed"),
+                Ok(n) => {
+                    self.hear(id, &scratch[..n]);
+                    if n < scratch.len() && !ended {
+                        break;
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(_) => self.end(id, "io"),
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn hear(&mut self, id: u32, bytes: &[u8]) {
+        let (now_ms, now_ns) = (self.now_ms(), self.now_ns);
+        self.stats.counters.bytes_in += bytes.len() as u64;
+        let phone = &mut self.phones[id as usize];
+        let mut out = mem::take(&mut self.out);
+        let heard = match phone.hear(now_ms, now_ns, bytes, &mut out, &mut self.stats) {
+            Ok(heard) => heard,
+            Err(_) => return self.end(id, "protocol"),
+        };
+        if heard.attached {
+            self.on_attached(id);
+        }
+        if heard.pongs > 0 {
+            self.on_pongs(id, &heard, &mut out);
+        }
+        self.send(id, out);
+        match heard.goaway {
+            Some(reason) => self.end(id, reason),
+            None => self.arm(id),
+        }
+    }
+
+    fn on_attached(&mut self, id: u32) {
+        let now_ms = self.now_ms();
+        let phone = &mut self.phones[id as usize];
+        phone.link = Link::Attached;
+        self.stats.connecting -= 1;
+        self.stats.attached += 1;
+        self.stats.counters.attaches += 1;
+        self.stats.attach.record_us((self.now_ns.saturating_sub(phone.intended_ns)) / 1000);
+        if phone.manner == Manner::Slow {
+            phone.until_ms = now_ms + SLOW_HEARTBEAT_MS;
+        }
+        if let PingLoad::InFlight(count) = self.ping_load
+            && self.phones[id as usize].is_good()
+        {
+            self.ping(id, count, self.now_ns);
+        }
+    }
+
+    fn on_pongs(&mut self, id: u32, heard: &Heard, out: &mut Vec<u8>) {
+        let now_ms = self.now_ms();
+        let phone = &mut self.phones[id as usize];
+        self.stats.counters.pongs += u64::from(heard.pongs);
+        if phone.ping_ns != 0 {
+            self.stats.pong.record_us(self.now_ns.saturating_sub(phone.ping_ns) / 1000);
+            phone.ping_ns = 0;
+        }
+        if matches!(self.ping_load, PingLoad::InFlight(_)) && phone.is_good() {
+            (0..heard.pongs).for_each(|_| phone.session.ping(now_ms, out));
+            phone.ping_ns = self.now_ns;
+        }
+    }
+
+    /// Writes `out` and takes the empty buffer back.
+    fn send(&mut self, id: u32, mut out: Vec<u8>) {
+        if !out.is_empty() {
+            self.count_frames(&out);
+            self.write(id, &out);
+        }
+        out.clear();
+        self.out = out;
+    }
+
+    /// Writes, behind what waits already, and keeps what the socket refuses.
+    fn write(&mut self, id: u32, bytes: &[u8]) {
+        let written = match self.phones[id as usize].unsent.is_empty() {
+            true => self.transport.write(id, bytes),
+            false => Ok(0),
+        };
+        let written = match written {
+            Ok(n) => n,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
+            Err(_) => return self.end(id, "io"),
+        };
+        self.stats.counters.bytes_out += written as u64;
+        if written < bytes.len() {
+            let unsent = &mut self.phones[id as usize].unsent;
+            unsent.extend_from_slice(&bytes[written..]);
+            if unsent.len() > UNSENT_BYTES_MAX {
+                self.end(id, "own");
+            }
+        }
+    }
+
+    /// A session writes an Ack first and its Pings last, so both show without decoding.
+    fn count_frames(&mut self, out: &[u8]) {
+        self.stats.counters.acks += u64::from(out[0] == FrameType::Ack as u8);
+        let pings = out.iter().rev().take_while(|b| **b == FrameType::Ping as u8).count();
+        self.stats.counters.pings += pings as u64;
+    }
+
+    /// The connection is over, for `reason`.
+    fn end(&mut self, id: u32, reason: &'static str) {
+        self.transport.close(id);
+        let phone = &mut self.phones[id as usize];
+        match phone.link {
+            Link::Attached => self.stats.attached -= 1,
+            Link::Greeting => self.stats.connecting -= 1,
+            Link::Mute => {}
+            Link::New | Link::Waiting | Link::Connecting | Link::Retired => return,
+        }
+        if reason != "own" {
+            phone.dropped += 1;
+            self.stats.counters.misbehaving_closed += u64::from(phone.manner != Manner::Good);
+        }
+        *self.stats.disconnects.entry(reason.to_owned()).or_default() += 1;
+        self.come_back(id);
+    }
+
+    fn come_back(&mut self, id: u32) {
+        let now_ms = self.now_ms();
+        let random = self.random.next_u64();
+        let phone = &mut self.phones[id as usize];
+        phone.drop_buffers();
+        match phone.session.disconnected(random) {
+            Reconnect::Never(_) => {
+                phone.link = Link::Retired;
+                self.stats.retired += 1;
+            }
+            Reconnect::After { ms, .. } => {
+                phone.link = Link::Waiting;
+                phone.until_ms = now_ms + ms;
+            }
+        }
+        self.arm(id);
+    }
+
+    fn paced_churn(&mut self) {
+        for _ in 0..PACED_PER_TURN_MAX {
+            if self.churn.take(self.now_ns).is_none() {
+                break;
+            }
+            self.cut_off(1);
+        }
+    }
+
+    /// Ends `count` connections of good phones, chosen at random; they come back by their back-off.
+    fn cut_off(&mut self, count: u32) {
+        for _ in 0..count {
+            let start = self.random.random_range(0..self.phones.len() as u32);
+            if let Some(id) = self.attached_from(start) {
+                self.end(id, "own");
+            }
+        }
+    }
+
+    /// The first good phone that is attached, from `start` on and around.
+    fn attached_from(&self, start: u32) -> Option<u32> {
+        let count = self.phones.len() as u32;
+        (start..count).chain(0..start).find(|id| self.phones[*id as usize].is_good())
+    }
+
+    fn set_ping_load(&mut self, load: PingLoad) {
+        self.ping_load = load;
+        let per_s = if let PingLoad::PerSecond(per_s) = load { per_s } else { 0.0 };
+        self.pings = Pace::new(per_s, self.now_ns);
+        if let PingLoad::InFlight(count) = load {
+            for id in 0..self.phones.len() as u32 {
+                if self.phones[id as usize].is_good() {
+                    self.ping(id, count, self.now_ns);
+                }
+            }
+        }
+    }
+
+    fn paced_pings(&mut self) {
+        for _ in 0..PACED_PER_TURN_MAX {
+            let Some(intended_ns) = self.pings.take(self.now_ns) else { break };
+            let Some(id) = self.attached_from(self.next_ping) else { break };
+            self.next_ping = (id + 1) % self.phones.len() as u32;
+            self.ping(id, 1, intended_ns);
+        }
+    }
+
+    fn ping(&mut self, id: u32, count: u32, intended_ns: u64) {
+        let now_ms = self.now_ms();
+        let phone = &mut self.phones[id as usize];
+        if phone.ping_ns == 0 {
+            phone.ping_ns = intended_ns;
+        }
+        let mut out = mem::take(&mut self.out);
+        (0..count).for_each(|_| phone.session.ping(now_ms, &mut out));
+        self.send(id, out);
+        self.arm(id);
+    }
+}
