@@ -1,1 +1,38 @@
-//! Routes, streams, fan-out and the HTTP API around the workers
+//! The dispatcher: routes, streams and fan-out behind the HTTP API, in front of the workers.
+//!
+//! ```text
+//!  back end ─HTTP─▶ api (axum, its own threads) ──Command──▶ hub (one thread, one mio loop)
+//!                        ▲            bounded queue            │  core: attach, push, ack, expire
+//!                        └────────── oneshot reply ────────────┤    ├─ route   device → place, positions
+//!                                                              │    ├─ store   what waits
+//!  worker 0..N-1 ◀══ down ring ══ links ◀══════════════════════╡    └─ receipts counts of each message
+//!               ══ up ring ══▶                                 ┘
+//! ```
+//!
+//! All decisions are made by one thread, so an attach and a detach of one device have one order. The hub
+//! never waits for a worker: what a full ring refuses is read again from the store when there is room.
+//! It knows nothing of sockets of phones, nor of slabs: a place is a link and a connection's name.
+
+mod attach;
+mod backend;
+mod command;
+mod config;
+mod core;
+mod deliver;
+mod expire;
+mod hub;
+mod ids;
+mod keys;
+mod link;
+mod receipts;
+mod registry;
+mod status;
+mod submit;
+mod subscribe;
+
+pub use backend::Hand;
+pub use config::Config;
+pub use hub::{Hub, HubError};
+pub use keys::KeyWatch;
+pub use registry::{Registry, RegistryError};
+pub use status::Status;

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Kind, sample, title};
-
 use crate::problem::Code;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -32,16 +30,27 @@ impl Counters {
         self.problems[code as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Appends Prometheus text.
     pub(crate) fn render(&self, out: &mut String) {
-        let name = "moorline_api_requests_total";
-        title(out, name, Kind::Counter, "HTTP requests answered, by class of status.");
-        for (class, count) in CLASSES.iter().zip(&self.requests) {
-            sample(out, name, &[("status", class)], count.load(Ordering::Relaxed));
-        }
-        let name = "moorline_api_problems_total";
-        title(out, name, Kind::Counter, "Requests and items of batches that failed, by code.");
-        for (code, count) in Code::ALL.iter().zip(&self.problems) {
-            sample(out, name, &[("code", code.as_str())], count.load(Ordering::Relaxed));
-        }
+        let classes = CLASSES.into_iter().zip(&self.requests);
+        let codes = Code::ALL.iter().map(|code| code.as_str()).zip(&self.problems);
+        let help = "HTTP requests answered, by class of status.";
+        family(out, "moorline_api_requests_total", "status", help, classes);
+        let help = "Requests and items of batches that failed, by code.";
+        family(out, "moorline_api_problems_total", "code", help, codes);
+    }
+}
+
+fn family<'a>(
+    out: &mut String,
+    name: &str,
+    label: &str,
+    help: &str,
+    samples: impl Iterator<Item = (&'static str, &'a AtomicU64)>,
+) {
+    out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} counter\n"));
+    for (value, count) in samples {
+        let count = count.load(Ordering::Relaxed);
+        out.push_str(&format!("{name}{{{label}=\"{value}\"}} {count}\n"));
     }
 }

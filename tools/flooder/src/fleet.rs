@@ -343,7 +343,7 @@ impl Fleet {
     pub fn disconnect(&self, count: u32) -> Result<(), FleetError> {
         let mut left = count;
         self.tell(|share, is_last| {
-            let part = if is_last { left } else { ((f64::from(count) * share) as u32).min(left) };
+            let part = if is_last { left } else { ((f64::from(count) * share).round() as u32).min(left) };
             left -= part;
             Order::Disconnect(part)
         })

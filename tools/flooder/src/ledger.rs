@@ -80,17 +80,22 @@ mod tests {
         assert_eq!(judge(&[1, 1, 2, 1]), [next, Duplicate, next, Duplicate]);
         assert_eq!(
             judge(&[1, 4, 2, 2, 3]),
-            [next, New { skipped: 2 }, Reordered { was_skipped: true }, Duplicate, Reordered {
-                was_skipped: true
-            }]
+            [
+                next,
+                New { skipped: 2 },
+                Reordered { was_skipped: true },
+                Duplicate,
+                Reordered { was_skipped: true }
+            ]
         );
         assert_eq!(judge(&[5, 3]), [next, Reordered { was_skipped: false }], "a late joiner lacks nothing");
-        assert_eq!(judge(&[1, 65, 1, 2]), [next, New { skipped: 63 }, Stale, Reordered { was_skipped: true }]);
-        assert_eq!(judge(&[1, 500, 437, 436]), [
-            next,
-            New { skipped: 498 },
-            Reordered { was_skipped: true },
-            Stale
-        ]);
+        assert_eq!(
+            judge(&[1, 65, 1, 2]),
+            [next, New { skipped: 63 }, Stale, Reordered { was_skipped: true }]
+        );
+        assert_eq!(
+            judge(&[1, 500, 437, 436]),
+            [next, New { skipped: 498 }, Reordered { was_skipped: true }, Stale]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! What a fleet counted.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -68,8 +69,15 @@ counters! {
 }
 
 /// A latency distribution in microseconds, three digits, up to ten minutes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Latency(Histogram<u64>);
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, half, most) = (self.count(), self.percentile_ms(50.0), self.max_ms());
+        write!(f, "Latency({count}: half within {half} ms, all within {most} ms)")
+    }
+}
 
 impl Default for Latency {
     fn default() -> Self {

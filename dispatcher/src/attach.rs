@@ -1,0 +1,252 @@
+//! Devices come, are acknowledged by, and go; one thread gives all of it one order.
+
+use crate::core::{Core, receipt_of};
+use crate::link::TopicKey;
+use bus::{Attach, Attached, Down};
+use metrics::DispatcherMetric as Metric;
+use route::{Handle, Membership, Place};
+use store::Stream;
+use wire::{ConnId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Sync, VERSION, Welcome};
+
+/// What a device that may not attach is told before it is.
+const RETRY_AFTER_MS: u32 = 1000;
+
+impl Core {
+    /// A worker asks to attach a device, or tells of one that outlived the previous dispatcher.
+    pub fn attach(&mut self, link: u16, a: Attach<'_>) {
+        let handle = self.find_or_insert(a.device, a.app);
+        let (fresh, place) = (a.session == 0, Place { link, conn: a.conn });
+        if let Some(reason) = self.refusal(handle, &a) {
+            self.count(Metric::AttachRefused, 1);
+            self.refuse(place, reason);
+            return;
+        }
+        if let Some(old) = self.routes[handle].place() {
+            self.detach_route(handle);
+            self.count(Metric::Replaced, 1);
+            if let Some(link) = self.link(old.link) {
+                link.tell(Down::Kick { conn: old.conn, reason: Reason::Replaced, retry_after_ms: RETRY_AFTER_MS });
+            }
+        }
+        let session = if fresh { self.take_session() } else { a.session };
+        self.routes[handle].attach(place, session);
+        self.online += 1;
+        self.count(if fresh { Metric::Attaches } else { Metric::Reattaches }, 1);
+        if fresh {
+            self.take_positions(handle, &a);
+        } else {
+            self.take_memberships(handle, &a);
+        }
+        self.welcome(handle, place, &a);
+        for stream in self.streams_of(handle) {
+            self.start_catchup(handle, stream);
+        }
+        self.pump(handle);
+    }
+
+    fn refusal(&self, handle: Handle, a: &Attach<'_>) -> Option<Reason> {
+        let route = &self.routes[handle];
+        if route.is_revoked() {
+            return Some(Reason::Revoked);
+        }
+        if route.app() != a.app {
+            return Some(Reason::TokenInvalid);
+        }
+        let older = a.session != 0 && route.place().is_some() && route.session > a.session;
+        older.then_some(Reason::Replaced)
+    }
+
+    fn refuse(&mut self, place: Place, reason: Reason) {
+        if let Some(link) = self.link(place.link) {
+            link.tell(Down::Refused { conn: place.conn, reason, retry_after_ms: RETRY_AFTER_MS });
+        }
+    }
+
+    fn take_session(&mut self) -> u64 {
+        self.session_next += 1;
+        self.session_next
+    }
+
+    /// A login says where the device stands: that is an acknowledgement, if it is of this epoch. Nothing
+    /// was sent on this connection yet, so the position is only bounded by the head.
+    fn take_positions(&mut self, handle: Handle, a: &Attach<'_>) {
+        if a.epoch != self.store.epoch() {
+            return;
+        }
+        for p in a.positions.iter() {
+            if p.stream == STREAM_INBOX {
+                self.ack_inbox(handle, p.seq);
+            } else {
+                self.ack_topic(handle, p.stream, p.seq);
+            }
+        }
+    }
+
+    /// A re-attach says what the device is a member of; streams this dispatcher never heard of start here.
+    fn take_memberships(&mut self, handle: Handle, a: &Attach<'_>) {
+        for p in a.positions.iter().filter(|p| p.stream != STREAM_ALL && p.stream != STREAM_INBOX) {
+            self.add_membership(handle, p.stream);
+        }
+    }
+
+    /// Makes a device a member of a topic, from its head on; false if it was one.
+    pub fn add_membership(&mut self, handle: Handle, stream: StreamId) -> bool {
+        let app = self.routes[handle].app();
+        let topic = self.apps.entry(app).or_default().topic(stream);
+        let list = self.memberships.entry(handle).or_default();
+        if list.iter().any(|m| m.stream == stream) {
+            return false;
+        }
+        list.push(Membership { stream, acked: topic.head });
+        topic.members += 1;
+        true
+    }
+
+    fn welcome(&mut self, handle: Handle, place: Place, a: &Attach<'_>) {
+        let push = &self.config.settings.push;
+        let (ack_delay_ms, ack_every) = (push.ack_delay_ms as u32, push.ack_every as u32);
+        let heartbeat_s = bus::agree(self.config.settings.heartbeat.agreed_s(u64::from(a.heartbeat_s)));
+        let epoch = self.store.epoch();
+        let mut frames = std::mem::take(&mut self.frames);
+        frames.clear();
+        if a.session == 0 {
+            let heartbeat_s = u32::from(heartbeat_s);
+            self.with_positions(handle, &mut frames, |positions| {
+                Frame::Welcome(Welcome { version: VERSION, epoch, heartbeat_s, ack_delay_ms, ack_every, positions })
+            });
+        } else if !self.store.is_durable() {
+            self.with_positions(handle, &mut frames, |positions| Frame::Sync(Sync { epoch, positions }));
+        }
+        let session = self.routes[handle].session;
+        if let Some(link) = self.link(place.link) {
+            let attached = Attached { conn: place.conn, route: handle, session, heartbeat_s, frames: &frames };
+            link.tell(Down::Attached(attached));
+        }
+        self.frames = frames;
+    }
+
+    /// A worker says that a connection is gone. A younger session of the device is not touched.
+    pub fn detach(&mut self, link: u16, conn: ConnId, handle: Handle) {
+        if self.is_at(handle, Place { link, conn }) {
+            self.detach_route(handle);
+            self.count(Metric::Detaches, 1);
+        } else {
+            self.count(Metric::DetachStale, 1);
+        }
+    }
+
+    /// Whether the device with this handle is attached at that place: what a worker says of others is stale.
+    pub fn is_at(&self, handle: Handle, place: Place) -> bool {
+        self.routes.get(handle).is_some_and(|route| route.place() == Some(place))
+    }
+
+    /// Takes a device off its place; what was on the way to it waits again.
+    pub fn detach_route(&mut self, handle: Handle) {
+        let route = &self.routes[handle];
+        let (app, inbox) = (route.app(), Stream::Inbox(route.device()));
+        let (acked, sent) = (route.inbox_acked(), route.inbox_sent());
+        self.undispatch(inbox, acked, sent);
+        for stream in self.streams_of(handle) {
+            let acked = self.topic_acked(handle, stream).unwrap_or(0);
+            self.undispatch(Stream::Topic(app, stream), acked, self.topic_dispatched(handle, stream));
+            if self.catchups.remove(&(handle, stream)).is_none() {
+                self.apps.entry(app).or_default().topic(stream).joined -= 1;
+            }
+        }
+        self.routes[handle].detach();
+        self.online -= 1;
+    }
+
+    fn undispatch(&mut self, stream: Stream, after: Seq, up_to: Seq) {
+        if after >= up_to {
+            return;
+        }
+        let receipts = &mut self.receipts;
+        self.store.read(stream, after, self.now_ms, &mut |entry| {
+            let inside = entry.seq <= up_to;
+            if inside {
+                receipts.undispatch(receipt_of(entry));
+            }
+            inside
+        });
+    }
+
+    /// A device acknowledges; never beyond what was sent to it.
+    pub fn ack(&mut self, place: Place, handle: Handle, stream: StreamId, seq: Seq) {
+        if !self.is_at(handle, place) {
+            return;
+        }
+        if stream == STREAM_INBOX {
+            let sent = self.routes[handle].inbox_sent();
+            self.ack_inbox(handle, seq.min(sent));
+            self.pump(handle);
+        } else {
+            self.ack_topic(handle, stream, seq.min(self.topic_dispatched(handle, stream)));
+            self.pump_topic(handle, stream);
+        }
+    }
+
+    fn ack_inbox(&mut self, handle: Handle, seq: Seq) {
+        let route = &mut self.routes[handle];
+        let (device, sent) = (route.device(), route.inbox_sent());
+        let (old, new) = route.ack_inbox(seq);
+        if old == new {
+            return;
+        }
+        let (receipts, mut count) = (&mut self.receipts, 0);
+        self.store.trim(Stream::Inbox(device), new, &mut |entry| {
+            receipts.acked(receipt_of(entry), entry.seq <= sent);
+            count += 1;
+        });
+        self.count(Metric::Acked, count);
+    }
+
+    fn ack_topic(&mut self, handle: Handle, stream: StreamId, seq: Seq) {
+        let dispatched = self.topic_dispatched(handle, stream);
+        let Some((old, new)) = self.move_topic_position(handle, stream, seq) else { return };
+        if old == new {
+            return;
+        }
+        let key: TopicKey = (self.routes[handle].app(), stream);
+        let (receipts, mut count, mut done) = (&mut self.receipts, 0, false);
+        self.store.read(Stream::Topic(key.0, key.1), old, self.now_ms, &mut |entry| {
+            let inside = entry.seq <= new;
+            if inside {
+                count += 1;
+                done |= receipts.acked(receipt_of(entry), entry.seq <= dispatched);
+            }
+            inside
+        });
+        self.count(Metric::Acked, count);
+        if done {
+            self.trim_done(key);
+        }
+    }
+
+    fn move_topic_position(&mut self, handle: Handle, stream: StreamId, seq: Seq) -> Option<(Seq, Seq)> {
+        let head = self.head((self.routes[handle].app(), stream));
+        if stream == STREAM_ALL {
+            return Some(self.routes[handle].ack_all(seq, head));
+        }
+        let membership = self.memberships.get_mut(&handle)?.iter_mut().find(|m| m.stream == stream)?;
+        let old = membership.acked;
+        membership.acked = seq.clamp(old, head.max(old));
+        Some((old, membership.acked))
+    }
+
+    /// Lets go of the oldest messages of a topic that every target is done with.
+    pub fn trim_done(&mut self, (app, stream): TopicKey) {
+        let (receipts, mut done) = (&mut self.receipts, 0);
+        let stream = Stream::Topic(app, stream);
+        self.store.read(stream, 0, self.now_ms, &mut |entry| {
+            let is_done = receipts.is_done(receipt_of(entry));
+            if is_done {
+                done = entry.seq;
+            }
+            is_done
+        });
+        if done > 0 {
+            self.store.trim(stream, done, &mut |_| {});
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the API threads ask of the hub, and the hub's answers.
+
+use crate::core::Core;
+use api::{Accepted, MessageStatus, Presence, Refusal, Submission};
+use metrics::DispatcherMetric as Metric;
+use tokio::sync::oneshot::Sender;
+use wire::{AppId, DeviceId, MessageId, Reason};
+
+/// One call.
+pub enum Command {
+    /// Take messages.
+    Submit(Vec<Submission>, Sender<Vec<Result<Accepted, Refusal>>>),
+    /// Where a message stands.
+    Message(AppId, MessageId, Sender<Option<MessageStatus>>),
+    /// Who is online.
+    Presence(AppId, Vec<DeviceId>, Sender<Vec<Presence>>),
+    /// Make devices.
+    Register(AppId, u32, Sender<Vec<DeviceId>>),
+    /// Refuse a device for good.
+    Revoke(AppId, DeviceId, Sender<Result<bool, Refusal>>),
+    /// Change a membership.
+    Topic(AppId, DeviceId, String, bool, Sender<Result<(), Refusal>>),
+    /// End a session.
+    Kick(AppId, DeviceId, Sender<bool>),
+    /// The token keys changed.
+    Keys(Vec<(u8, [u8; 32])>),
+}
+
+/// A caller that gave up meanwhile does not need its answer.
+fn answer<T>(to: Sender<T>, value: T) {
+    drop(to.send(value));
+}
+
+impl Core {
+    /// Carries one call out.
+    pub fn command(&mut self, command: Command) {
+        match command {
+            Command::Submit(batch, to) => {
+                let mut results: Vec<_> = batch.into_iter().map(|s| self.submit(s)).collect();
+                self.commit(&mut results);
+                answer(to, results);
+            }
+            Command::Message(app, id, to) => answer(to, self.receipts.status(app, id)),
+            Command::Presence(app, devices, to) => {
+                let presence = devices.into_iter().map(|device| self.presence(app, device)).collect();
+                answer(to, presence);
+            }
+            Command::Register(app, count, to) => answer(to, self.register(app, count)),
+            Command::Revoke(app, device, to) => answer(to, self.revoke_device(app, device)),
+            Command::Topic(app, device, name, member, to) => {
+                let handle = self.find_or_insert(device, app);
+                answer(to, self.api_topic(handle, &name, member));
+            }
+            Command::Kick(app, device, to) => {
+                let handle = self.routes.find(device).filter(|h| self.routes[*h].app() == app);
+                answer(to, handle.is_some_and(|h| self.kick(h, Reason::Kicked)));
+            }
+            Command::Keys(keys) => self.set_keys(keys),
+        }
+    }
+
+    fn presence(&mut self, app: AppId, device: DeviceId) -> Presence {
+        let handle = self.routes.find(device).filter(|h| self.routes[*h].app() == app);
+        let place = handle.and_then(|h| self.routes[h].place());
+        let worker = place.and_then(|p| self.link(p.link)).map(|link| link.offer.worker);
+        Presence { device, online: worker.is_some(), worker, since_ms: None }
+    }
+
+    fn register(&mut self, app: AppId, count: u32) -> Vec<DeviceId> {
+        let fresh = |core: &mut Self| loop {
+            let device = DeviceId(rand::random());
+            if device.0 != 0 && core.routes.find(device).is_none() {
+                core.find_or_insert(device, app);
+                return device;
+            }
+        };
+        (0..count).map(|_| fresh(self)).collect()
+    }
+
+    fn revoke_device(&mut self, app: AppId, device: DeviceId) -> Result<bool, Refusal> {
+        let handle = self.find_or_insert(device, app);
+        if self.routes[handle].is_revoked() {
+            return Ok(false);
+        }
+        if let Err(error) = self.registry.revoke(device) {
+            eprintln!("dispatcher: revocation of {device} refused: {error}");
+            return Err(Refusal::StoreFull { retry_after_ms: 1000 });
+        }
+        Ok(self.revoke(handle))
+    }
+
+    /// Tells all workers of keys that came and went.
+    fn set_keys(&mut self, keys: Vec<(u8, [u8; 32])>) {
+        let gone: Vec<u8> = self.keys.iter().map(|k| k.0).filter(|kid| keys.iter().all(|k| k.0 != *kid)).collect();
+        for number in self.live_links() {
+            if let Some(link) = self.link(number) {
+                gone.iter().for_each(|kid| link.tell(bus::Down::TokenKeyGone { kid: *kid }));
+                keys.iter().for_each(|(kid, secret)| link.tell(bus::Down::TokenKey { kid: *kid, secret: *secret }));
+            }
+        }
+        self.keys = keys;
+    }
+
+    /// Keeps the list of statistics pages that the API reads.
+    pub fn publish_pages(&mut self) {
+        let mut pages = Vec::new();
+        for number in self.live_links() {
+            if let Some(link) = self.link(number) {
+                pages.push((link.offer.worker, link.page.clone()));
+            }
+        }
+        self.status.set_pages(pages);
+        self.publish_recovery();
+    }
+
+    /// The node has recovered once as many workers as there should be have told of their connections.
+    pub fn publish_recovery(&mut self) {
+        let mut done = 0;
+        for number in self.live_links() {
+            done += usize::from(self.link(number).is_some_and(|l| l.reattached));
+        }
+        self.status.counters.set(Metric::Recovering, u64::from(done < self.config.workers));
+    }
+}

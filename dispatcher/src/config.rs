@@ -1,0 +1,62 @@
+//! What the hub has to know, and every bound of its loop.
+
+use settings::Settings;
+use std::path::PathBuf;
+
+/// Records taken from one worker's ring in a turn; the rest wait in the ring.
+pub const UP_RECORDS_MAX: usize = 2048;
+/// HTTP calls taken in a turn; the rest wait in the queue.
+pub const COMMANDS_MAX: usize = 8;
+/// HTTP calls that may wait for the hub; more are answered 503 (`api_queue_full_total`).
+pub const COMMAND_QUEUE_MAX: usize = 1024;
+/// Records that may wait in front of a worker's full ring; beyond it the worker is stuck, and its link
+/// is dropped so that it attaches anew.
+pub const WAITING_RECORDS_MAX: usize = 64 << 10;
+/// Bytes of one page of backlog, unless a single message is larger.
+pub const PAGE_BYTES_MAX: usize = 16 << 10;
+/// Devices of a full ring served again in one turn.
+pub const DIRTY_MAX: usize = 1024;
+/// Broadcast records read again for a full ring in one turn.
+pub const BEHIND_RECORDS_MAX: usize = 1024;
+/// Streams looked at for expired messages in a turn.
+pub const EXPIRE_STREAMS_MAX: usize = 512;
+/// Routes looked at in a turn after a worker died.
+pub const SWEEP_ROUTES_MAX: usize = 16 << 10;
+/// Links, of living workers and of dead ones that are still being swept.
+pub const LINKS_MAX: usize = 4096;
+/// Topics a device may be a member of.
+pub const MEMBERSHIPS_MAX: usize = 64;
+/// Topics an app may have.
+pub const TOPICS_MAX: usize = 100_000;
+/// Milliseconds between rounds of expiry and of other housekeeping.
+pub const TICK_MS: u64 = 250;
+
+/// The hub's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where workers link up.
+    pub bus_socket: PathBuf,
+    /// Where revocations and topic names are kept.
+    pub registry: PathBuf,
+    /// Workers that are expected to link before the node is ready.
+    pub workers: usize,
+    /// Heartbeats, acknowledgement rule, window, limits.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// The hub's part of the settings.
+    pub fn new(settings: &Settings, workers: usize) -> Self {
+        Self {
+            bus_socket: settings.node.bus_socket(),
+            registry: settings.node.state_dir.join("registry.jsonl"),
+            workers,
+            settings: settings.clone(),
+        }
+    }
+
+    /// Messages that may be on the way to one device.
+    pub fn window(&self) -> u32 {
+        self.settings.push.window_messages as u32
+    }
+}

@@ -1,0 +1,178 @@
+//! The way to one worker: its ring, and what waits because the ring was full.
+//!
+//! Three kinds of work may wait. Records about connections wait as they are, in order. Pushes do not wait
+//! here: their device is noted as dirty, and is served from the store when there is room. Broadcasts
+//! neither: the stream is noted as behind, with the position up to which the worker has it.
+
+use crate::config::WAITING_RECORDS_MAX;
+use bus::{Down, Guard, Offer};
+use foldhash::fast::FixedState;
+use hashbrown::{HashMap, HashSet};
+use metrics::Page;
+use route::Handle;
+use shmring::{Consumer, Producer, RingError};
+use std::collections::VecDeque;
+use wire::{AppId, ConnId, Seq, StreamId};
+
+/// A stream of an app.
+pub type TopicKey = (AppId, StreamId);
+
+/// The incoming half of a link, which the event loop reads.
+pub struct Inbox {
+    pub rx: Consumer,
+    pub guard: Guard,
+}
+
+/// The ring was full; the caller notes what to do again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// The outgoing half of a link.
+pub struct Link {
+    pub offer: Offer,
+    pub page: Page,
+    tx: Producer,
+    waiting: VecDeque<(u16, Vec<u8>)>,
+    dirty: VecDeque<Handle>,
+    dirty_set: HashSet<Handle, FixedState>,
+    behind: VecDeque<TopicKey>,
+    /// For each stream that is behind, the last position the worker has.
+    fanned: HashMap<TopicKey, Seq, FixedState>,
+    /// The worker has told of every connection that outlived the previous dispatcher.
+    pub reattached: bool,
+    full: u64,
+    broken: bool,
+}
+
+impl Link {
+    pub fn new(offer: Offer, page: Page, tx: Producer) -> Self {
+        Self {
+            offer,
+            page,
+            tx,
+            waiting: VecDeque::new(),
+            dirty: VecDeque::new(),
+            dirty_set: HashSet::with_hasher(FixedState::default()),
+            behind: VecDeque::new(),
+            fanned: HashMap::with_hasher(FixedState::default()),
+            reattached: false,
+            full: 0,
+            broken: false,
+        }
+    }
+
+    /// Sends a record that has to arrive, now or, if the ring is full, before any later one.
+    pub fn tell(&mut self, record: Down<'_>) {
+        if self.waiting.is_empty() {
+            match record.push(&mut self.tx) {
+                Ok(()) => return,
+                Err(error) => self.note(&error),
+            }
+        }
+        self.waiting.push_back(record.to_bytes());
+        self.broken |= self.waiting.len() > WAITING_RECORDS_MAX;
+    }
+
+    /// Sends frames that can be had again from the store.
+    pub fn push(&mut self, conn: ConnId, head: &[u8], payload: &[u8]) -> Result<(), Full> {
+        self.try_push(|tx| Down::push_parts(tx, conn, head, payload))
+    }
+
+    /// Sends a broadcast frame that can be had again from the store.
+    pub fn fan_out(&mut self, key: TopicKey, frame: &[u8]) -> Result<(), Full> {
+        let (app, stream) = key;
+        self.try_push(|tx| Down::Fanout { app, stream, frame }.push(tx))
+    }
+
+    fn try_push(&mut self, push: impl FnOnce(&mut Producer) -> Result<(), RingError>) -> Result<(), Full> {
+        if !self.waiting.is_empty() {
+            return Err(Full);
+        }
+        push(&mut self.tx).map_err(|error| {
+            self.note(&error);
+            Full
+        })
+    }
+
+    fn note(&mut self, error: &RingError) {
+        match error {
+            RingError::Full => self.full += 1,
+            _ => self.broken = true,
+        }
+    }
+
+    /// Moves waiting records into the ring; true when none are left.
+    pub fn flush_waiting(&mut self) -> bool {
+        while let Some((kind, bytes)) = self.waiting.front() {
+            if let Err(error) = self.tx.push(*kind, &[bytes]) {
+                self.note(&error);
+                return false;
+            }
+            self.waiting.pop_front();
+        }
+        true
+    }
+
+    /// Shows the worker what was sent.
+    pub fn publish(&mut self) {
+        self.broken |= self.tx.publish().is_err();
+    }
+
+    /// Whether the ring is unusable or the worker does not read it: the link has to go.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Whether work waits for room in the ring.
+    pub fn has_pending(&self) -> bool {
+        !(self.waiting.is_empty() && self.dirty.is_empty() && self.behind.is_empty())
+    }
+
+    /// Notes a device whose messages the ring refused.
+    pub fn mark_dirty(&mut self, handle: Handle) {
+        if self.dirty_set.insert(handle) {
+            self.dirty.push_back(handle);
+        }
+    }
+
+    /// Takes a device to serve again.
+    pub fn take_dirty(&mut self) -> Option<Handle> {
+        let handle = self.dirty.pop_front()?;
+        self.dirty_set.remove(&handle);
+        Some(handle)
+    }
+
+    /// Notes that the worker has a stream only up to `seq`.
+    pub fn mark_behind(&mut self, key: TopicKey, seq: Seq) {
+        if self.fanned.insert(key, seq).is_none() {
+            self.behind.push_back(key);
+        }
+    }
+
+    /// The position up to which the worker has a stream whose head is `head`.
+    pub fn fanned(&self, key: TopicKey, head: Seq) -> Seq {
+        self.fanned.get(&key).copied().unwrap_or(head)
+    }
+
+    /// Whether the worker lacks broadcasts of this stream.
+    pub fn is_behind(&self, key: TopicKey) -> bool {
+        self.fanned.contains_key(&key)
+    }
+
+    /// The stream to go on with.
+    pub fn next_behind(&self) -> Option<TopicKey> {
+        self.behind.front().copied()
+    }
+
+    /// The worker has caught up with the stream that [`Link::next_behind`] named.
+    pub fn caught_up(&mut self) {
+        if let Some(key) = self.behind.pop_front() {
+            self.fanned.remove(&key);
+        }
+    }
+
+    /// Times the ring was full since the last call.
+    pub fn take_full(&mut self) -> u64 {
+        std::mem::take(&mut self.full)
+    }
+}
