@@ -25,7 +25,11 @@ impl Core {
             self.detach_route(handle);
             self.count(Metric::Replaced, 1);
             if let Some(link) = self.link(old.link) {
-                link.tell(Down::Kick { conn: old.conn, reason: Reason::Replaced, retry_after_ms: RETRY_AFTER_MS });
+                link.tell(Down::Kick {
+                    conn: old.conn,
+                    reason: Reason::Replaced,
+                    retry_after_ms: RETRY_AFTER_MS,
+                });
             }
         }
         let session = if fresh { self.take_session() } else { a.session };
@@ -109,17 +113,26 @@ impl Core {
         let epoch = self.store.epoch();
         let mut frames = std::mem::take(&mut self.frames);
         frames.clear();
+        let sync = a.session != 0 && !self.store.is_durable();
         if a.session == 0 {
             let heartbeat_s = u32::from(heartbeat_s);
             self.with_positions(handle, &mut frames, |positions| {
-                Frame::Welcome(Welcome { version: VERSION, epoch, heartbeat_s, ack_delay_ms, ack_every, positions })
+                Frame::Welcome(Welcome {
+                    version: VERSION,
+                    epoch,
+                    heartbeat_s,
+                    ack_delay_ms,
+                    ack_every,
+                    positions,
+                })
             });
-        } else if !self.store.is_durable() {
+        } else if sync {
             self.with_positions(handle, &mut frames, |positions| Frame::Sync(Sync { epoch, positions }));
         }
         let session = self.routes[handle].session;
         if let Some(link) = self.link(place.link) {
-            let attached = Attached { conn: place.conn, route: handle, session, heartbeat_s, frames: &frames };
+            let attached =
+                Attached { conn: place.conn, route: handle, session, heartbeat_s, sync, frames: &frames };
             link.tell(Down::Attached(attached));
         }
         self.frames = frames;

@@ -74,7 +74,13 @@ impl Backend for Hand {
         self.ask(|to| Command::Revoke(app, device, to)).await?
     }
 
-    async fn topic_change(&self, app: AppId, device: DeviceId, topic: String, member: bool) -> Result<(), Refusal> {
+    async fn topic_change(
+        &self,
+        app: AppId,
+        device: DeviceId,
+        topic: String,
+        member: bool,
+    ) -> Result<(), Refusal> {
         self.ask(|to| Command::Topic(app, device, topic, member, to)).await?
     }
 

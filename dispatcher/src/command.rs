@@ -91,11 +91,13 @@ impl Core {
 
     /// Tells all workers of keys that came and went.
     fn set_keys(&mut self, keys: Vec<(u8, [u8; 32])>) {
-        let gone: Vec<u8> = self.keys.iter().map(|k| k.0).filter(|kid| keys.iter().all(|k| k.0 != *kid)).collect();
+        let gone: Vec<u8> =
+            self.keys.iter().map(|k| k.0).filter(|kid| keys.iter().all(|k| k.0 != *kid)).collect();
         for number in self.live_links() {
             if let Some(link) = self.link(number) {
                 gone.iter().for_each(|kid| link.tell(bus::Down::TokenKeyGone { kid: *kid }));
-                keys.iter().for_each(|(kid, secret)| link.tell(bus::Down::TokenKey { kid: *kid, secret: *secret }));
+                keys.iter()
+                    .for_each(|(kid, secret)| link.tell(bus::Down::TokenKey { kid: *kid, secret: *secret }));
             }
         }
         self.keys = keys;

@@ -69,7 +69,14 @@ pub struct Core {
 impl Core {
     /// A hub that knows no device yet. `session_first` is above every session number an earlier dispatcher
     /// gave: its start in microseconds is, as no dispatcher attaches a million devices a second.
-    pub fn new(config: Config, store: Box<dyn Store>, registry: Registry, status: Arc<Status>, seed: u64, session_first: u64) -> Self {
+    pub fn new(
+        config: Config,
+        store: Box<dyn Store>,
+        registry: Registry,
+        status: Arc<Status>,
+        seed: u64,
+        session_first: u64,
+    ) -> Self {
         let mut apps: HashMap<AppId, App, FixedState> = HashMap::with_hasher(FixedState::default());
         for (app, stream, name) in registry.topics() {
             apps.entry(app).or_default().names.insert(name.to_owned(), stream);
@@ -171,12 +178,18 @@ impl Core {
     pub fn positions(&self, handle: Handle) -> Vec<Position> {
         let inbox = Position { stream: wire::STREAM_INBOX, seq: self.routes[handle].inbox_acked() };
         let streams = self.streams_of(handle).into_iter();
-        let topics = streams.filter_map(|s| self.topic_acked(handle, s).map(|seq| Position { stream: s, seq }));
+        let topics =
+            streams.filter_map(|s| self.topic_acked(handle, s).map(|seq| Position { stream: s, seq }));
         std::iter::once(inbox).chain(topics).collect()
     }
 
     /// Appends a frame with a list of positions to `out`.
-    pub fn with_positions(&mut self, handle: Handle, out: &mut Vec<u8>, frame: impl FnOnce(Positions<'_>) -> Frame<'_>) {
+    pub fn with_positions(
+        &mut self,
+        handle: Handle,
+        out: &mut Vec<u8>,
+        frame: impl FnOnce(Positions<'_>) -> Frame<'_>,
+    ) {
         let positions = self.positions(handle);
         let mut pairs = std::mem::take(&mut self.pairs);
         frame(Positions::build(positions, &mut pairs)).encode(out);

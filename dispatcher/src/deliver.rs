@@ -190,7 +190,9 @@ impl Core {
             let head = self.head(key);
             let mut frame = std::mem::take(&mut self.frames);
             let (store, now_ms, links) = (&self.store, self.now_ms, &mut self.links);
-            let Some(crate::core::LinkSlot::Live(link)) = links.get_mut(usize::from(number)) else { return false };
+            let Some(crate::core::LinkSlot::Live(link)) = links.get_mut(usize::from(number)) else {
+                return false;
+            };
             let mut last = link.fanned(key, head);
             let mut refused = false;
             store.read(Stream::Topic(key.0, key.1), last, now_ms, &mut |entry| {

@@ -86,7 +86,8 @@ impl Core {
     /// Gives up a device's share in the messages of a stream and takes it off the members.
     pub fn end_membership(&mut self, handle: Handle, stream: wire::StreamId) {
         let app = self.routes[handle].app();
-        let (acked, dispatched) = (self.topic_acked(handle, stream).unwrap_or(0), self.topic_dispatched(handle, stream));
+        let (acked, dispatched) =
+            (self.topic_acked(handle, stream).unwrap_or(0), self.topic_dispatched(handle, stream));
         let (receipts, mut dropped) = (&mut self.receipts, 0);
         self.store.read(Stream::Topic(app, stream), acked, self.now_ms, &mut |entry| {
             receipts.dropped(receipt_of(entry), entry.seq <= dispatched);
@@ -94,7 +95,8 @@ impl Core {
             true
         });
         self.count(Metric::Dropped, dropped);
-        let joined = self.routes[handle].place().is_some() && self.catchups.remove(&(handle, stream)).is_none();
+        let joined =
+            self.routes[handle].place().is_some() && self.catchups.remove(&(handle, stream)).is_none();
         let topic = self.apps.entry(app).or_default().topic(stream);
         topic.members -= 1;
         topic.joined -= u64::from(joined);

@@ -139,7 +139,8 @@ impl Hub {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let mut timeout = if self.busy { Duration::ZERO } else { self.tick_at.saturating_duration_since(Instant::now()) };
+        let mut timeout =
+            if self.busy { Duration::ZERO } else { self.tick_at.saturating_duration_since(Instant::now()) };
         if !self.busy {
             for inbox in self.inboxes.iter_mut().flatten() {
                 // A poisoned ring is not empty: the turn will see it and drop the link.
@@ -168,7 +169,11 @@ impl Hub {
                 Token(bits) if bits >= BELLS => {}
                 Token(bits) if bits >= SOCKETS => {
                     let number = bits - SOCKETS;
-                    if self.inboxes.get(number).is_some_and(|i| i.as_ref().is_some_and(|i| i.guard.is_closed())) {
+                    if self
+                        .inboxes
+                        .get(number)
+                        .is_some_and(|i| i.as_ref().is_some_and(|i| i.guard.is_closed()))
+                    {
                         self.drop_link(number as u16);
                     }
                 }
@@ -185,7 +190,11 @@ impl Hub {
             if at == self.peers.len() {
                 self.peers.push(None);
             }
-            self.poll.registry().register(&mut SourceFd(&peer.as_raw_fd()), Token(PEERS + at), Interest::READABLE)?;
+            self.poll.registry().register(
+                &mut SourceFd(&peer.as_raw_fd()),
+                Token(PEERS + at),
+                Interest::READABLE,
+            )?;
             self.peers[at] = Some(peer);
         }
         Ok(())
@@ -300,8 +309,12 @@ impl Core {
             Up::Attach(attach) => self.attach(link, attach),
             Up::Ack { conn, route, stream, seq } => self.ack(Place { link, conn }, route, stream, seq),
             Up::Detach { conn, route, .. } => self.detach(link, conn, route),
-            Up::Subscribe { conn, route, topic } => self.device_topic(Place { link, conn }, route, topic, true),
-            Up::Unsubscribe { conn, route, topic } => self.device_topic(Place { link, conn }, route, topic, false),
+            Up::Subscribe { conn, route, topic } => {
+                self.device_topic(Place { link, conn }, route, topic, true)
+            }
+            Up::Unsubscribe { conn, route, topic } => {
+                self.device_topic(Place { link, conn }, route, topic, false)
+            }
             Up::ReattachDone => {
                 if let Some(link) = self.link(link) {
                     link.reattached = true;

@@ -21,7 +21,9 @@ pub struct Ids {
 impl Ids {
     /// For the node with this name; `seed` is random.
     pub fn new(node: &str, seed: u64) -> Self {
-        let hash = node.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash = node
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         Self { node: hash & ((1 << NODE_BITS) - 1), ms: 0, start: 0, used: 0, random: seed | 1 }
     }
 

@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn the_oldest_gives_way_and_the_rest_are_found() {
         let (mut receipts, mut ids) = (Receipts::new(100), Ids::new("t", 3));
-        let all: Vec<Ref> = (0..250u64).map(|i| receipts.open(ids.next(1_800_000_000_000 + i / 7), APP, 1, 60)).collect();
+        let all: Vec<Ref> =
+            (0..250u64).map(|i| receipts.open(ids.next(1_800_000_000_000 + i / 7), APP, 1, 60)).collect();
         for r in &all[..150] {
             assert!(receipts.status(APP, r.id).is_none());
             assert!(receipts.is_done(*r), "a reference to a receipt that gave way is harmless");

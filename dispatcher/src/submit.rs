@@ -33,7 +33,8 @@ impl Core {
             return Err(Refusal::PayloadTooLarge { max: max as u32 });
         }
         let expires_ms = self.now_ms + u64::from(ttl_s) * 1000;
-        let message = Message { id: self.ids.next(self.now_ms), app, ttl_s, expires_ms, body: payload.into() };
+        let message =
+            Message { id: self.ids.next(self.now_ms), app, ttl_s, expires_ms, body: payload.into() };
         let targets = match target {
             Target::Device(device) => {
                 let handle = self.find_or_insert(device, app);
@@ -131,7 +132,8 @@ impl Core {
         let (mut head, push) = (PUSH_HEAD, Push { stream: STREAM_INBOX, seq: 0, payload: &message.body });
         let length = push.head(&mut head);
         let sent = self.routes[handle].place().is_some_and(|place| {
-            self.link(place.link).is_some_and(|link| link.push(place.conn, &head[..length], &message.body).is_ok())
+            self.link(place.link)
+                .is_some_and(|link| link.push(place.conn, &head[..length], &message.body).is_ok())
         });
         if sent {
             self.receipts.dispatch(receipt, 1);

@@ -90,7 +90,10 @@ impl Core {
             }
         }
         let status = SubscriptionStatus::NotMember;
-        self.tell_frame(handle, &Frame::Subscription(Subscription { status, stream: 0, seq: 0, topic: name }));
+        self.tell_frame(
+            handle,
+            &Frame::Subscription(Subscription { status, stream: 0, seq: 0, topic: name }),
+        );
         Ok(())
     }
 }

@@ -98,7 +98,8 @@ impl Core {
         let slots = config.connections_max + 1;
         let ticks = |ms: u64| Tick::try_from(ms.div_ceil(limits::TICK_MS)).unwrap_or(Tick::MAX).max(1);
         let heartbeats = bus::HEARTBEATS_S.iter().map(|s| ticks(config.heartbeat_deadline_ms(*s)));
-        let classes: Vec<Tick> = std::iter::once(ticks(config.handshake_deadline_ms)).chain(heartbeats).collect();
+        let classes: Vec<Tick> =
+            std::iter::once(ticks(config.handshake_deadline_ms)).chain(heartbeats).collect();
         page.set(WorkerMetric::ConnectionsMax, config.connections_max as u64);
         Self {
             registry,

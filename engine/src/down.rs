@@ -56,17 +56,18 @@ impl Core {
         // A connection that is gone has sent its detach; the two cross in the rings.
         let Some(slot) = self.slot_of(a.conn) else { return };
         let conn = &mut self.conns[slot];
-        if !matches!(conn.session.state(), State::Attaching | State::Orphaned) {
+        if !matches!(conn.session.state(), State::Attaching | State::Orphaned(_)) {
             return;
         }
-        conn.session.step(Input::Attached);
+        conn.session.step(Input::Attached { sync: a.sync });
         conn.route = a.route;
         let fresh = conn.session_number == 0;
         conn.session_number = a.session;
         self.pool.give_back(&mut conn.attach);
         if fresh {
             self.attached += 1;
-            let class = HEARTBEATS_S.iter().position(|s| *s >= a.heartbeat_s).unwrap_or(HEARTBEATS_S.len() - 1);
+            let class =
+                HEARTBEATS_S.iter().position(|s| *s >= a.heartbeat_s).unwrap_or(HEARTBEATS_S.len() - 1);
             self.deadlines.arm(slot as u32, a.conn.generation, class as u8 + 1, self.now);
         }
         if !a.frames.is_empty() {

@@ -40,5 +40,6 @@ pub const RING_RETRY_MS: u64 = 1;
 /// Milliseconds between tries to accept after descriptors ran out.
 pub const ACCEPT_RETRY_MS: u64 = 100;
 
-const _: () = assert!(READ_BYTES_MAX > wire::limits::BODY_BYTES_MAX_FROM_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX);
+const _: () =
+    assert!(READ_BYTES_MAX > wire::limits::BODY_BYTES_MAX_FROM_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX);
 const _: () = assert!(FANOUT_WALK_BYTES_MAX <= bufpool::BUFFER_BYTES_MAX);

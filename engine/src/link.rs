@@ -85,7 +85,7 @@ impl Core {
     fn reattach(&mut self, slot: usize) -> bool {
         let conn = self.id_of(slot);
         match self.conns[slot].session.state() {
-            State::Orphaned => {
+            State::Orphaned(_) => {
                 let mut record = std::mem::take(&mut self.record);
                 let positions = self.membership_positions(slot, &mut record);
                 let c = &self.conns[slot];

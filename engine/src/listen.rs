@@ -10,7 +10,9 @@ use thiserror::Error;
 
 /// Why a worker cannot listen.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source} ({step}); is the address this machine's, and the port free of programs that do not share it?")]
+#[error(
+    "cannot listen on {address}: {source} ({step}); is the address this machine's, and the port free of programs that do not share it?"
+)]
 pub struct ListenError {
     address: SocketAddr,
     step: &'static str,
@@ -20,7 +22,8 @@ pub struct ListenError {
 /// Opens the socket. Options set here are inherited by every accepted connection, which saves a system call each.
 pub fn listen(address: SocketAddr, backlog: i32, by_cpu: bool) -> Result<TcpListener, ListenError> {
     let failed = |step| move |source| ListenError { address, step, source };
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed("socket"))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
+        .map_err(failed("socket"))?;
     socket.set_nonblocking(true).map_err(failed("non-blocking"))?;
     // So that a restarted worker does not wait for the old one's connections to time out.
     socket.set_reuse_address(true).map_err(failed("SO_REUSEADDR"))?;

@@ -179,7 +179,9 @@ impl Core {
         let (conn, route) = (self.id_of(slot), self.conns[slot].route);
         let count = std::mem::take(&mut acks.count);
         self.page.add(WorkerMetric::Acks, count as u64);
-        acks.streams[..count].iter().all(|&(stream, seq)| self.send_up(slot, Up::Ack { conn, route, stream, seq }))
+        acks.streams[..count]
+            .iter()
+            .all(|&(stream, seq)| self.send_up(slot, Up::Ack { conn, route, stream, seq }))
     }
 
     fn send_up(&mut self, slot: usize, record: Up<'_>) -> bool {

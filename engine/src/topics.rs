@@ -90,7 +90,8 @@ impl Topics {
             return;
         }
         let topics = &mut self.topics;
-        let at = *self.index.entry((app, stream)).or_insert_with(|| topics.insert(Topic::new(app, stream)) as u32);
+        let at =
+            *self.index.entry((app, stream)).or_insert_with(|| topics.insert(Topic::new(app, stream)) as u32);
         let place = self.topics[at as usize].add(Member { slot, joined: self.number });
         *chain = self.memberships.insert(Membership { topic: at, place, next: *chain }) as u32;
     }

@@ -184,9 +184,11 @@ impl Worker {
 
     /// How long nothing can happen by itself; `None` for ever.
     fn until_due(&self) -> Option<Duration> {
-        let at = self.started + Duration::from_millis(limits::TICK_MS) * self.core.deadlines.next_due().unwrap_or(0);
+        let at = self.started
+            + Duration::from_millis(limits::TICK_MS) * self.core.deadlines.next_due().unwrap_or(0);
         let deadline = self.core.deadlines.next_due().map(|_| at);
-        let ring = (self.core.up.waiting() > 0).then(|| Instant::now() + Duration::from_millis(limits::RING_RETRY_MS));
+        let ring = (self.core.up.waiting() > 0)
+            .then(|| Instant::now() + Duration::from_millis(limits::RING_RETRY_MS));
         let soonest = [deadline, ring, self.relink_at, self.accept_at].into_iter().flatten().min()?;
         // epoll counts whole milliseconds: round up, or the last one is spent spinning.
         Some(soonest.saturating_duration_since(Instant::now()) + Duration::from_millis(1))

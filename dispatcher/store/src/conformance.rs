@@ -98,7 +98,9 @@ fn refuses_over_budget_and_recovers(store: &mut dyn Store) {
         kept += u64::from(result.is_ok());
         result.err()
     });
-    let Some(StoreError::Full { bytes, budget_bytes }) = refused else { panic!("a budget of 4096 was never met") };
+    let Some(StoreError::Full { bytes, budget_bytes }) = refused else {
+        panic!("a budget of 4096 was never met")
+    };
     assert!(bytes <= budget_bytes && kept > 5);
     assert_eq!(store.usage().entries as u64, kept, "what was refused is not there");
     store.trim(INBOX, 1, &mut |_| {});

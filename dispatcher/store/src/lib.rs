@@ -60,7 +60,9 @@ pub struct Usage {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum StoreError {
     /// The byte budget is spent; acknowledgements and expiry free it.
-    #[error("the store holds {bytes} of {budget_bytes} bytes; raise store.budget_mib or let devices catch up")]
+    #[error(
+        "the store holds {bytes} of {budget_bytes} bytes; raise store.budget_mib or let devices catch up"
+    )]
     Full {
         /// Bytes held.
         bytes: usize,

@@ -29,7 +29,13 @@ impl Memory {
     /// An empty store of a new epoch; `epoch` is a random number other than 0.
     pub fn new(epoch: Epoch, budget_bytes: usize) -> Self {
         let usage = Usage { bytes: 0, entries: 0, budget_bytes };
-        Self { epoch, index: HashMap::with_hasher(FixedState::default()), queues: Vec::new(), usage, cursor: 0 }
+        Self {
+            epoch,
+            index: HashMap::with_hasher(FixedState::default()),
+            queues: Vec::new(),
+            usage,
+            cursor: 0,
+        }
     }
 
     fn queue(&self, stream: Stream) -> Option<&Queue> {

@@ -84,6 +84,8 @@ pub struct Attached<'a> {
     pub session: u64,
     /// Agreed heartbeat in seconds.
     pub heartbeat_s: u16,
+    /// The frames begin with a Sync: acknowledgements until its answer are of an earlier epoch.
+    pub sync: bool,
     /// Whole frames (a Welcome and the first page of backlog), ready to write.
     pub frames: &'a [u8],
 }
@@ -106,7 +108,12 @@ impl<'a> Down<'a> {
     ///
     /// # Errors
     /// Those of [`Producer::push`].
-    pub fn push_parts(ring: &mut Producer, conn: ConnId, head: &[u8], payload: &[u8]) -> Result<(), RingError> {
+    pub fn push_parts(
+        ring: &mut Producer,
+        conn: ConnId,
+        head: &[u8],
+        payload: &[u8],
+    ) -> Result<(), RingError> {
         ring.push(kind::PUSH, &[&conn.to_u64().to_le_bytes(), head, payload])
     }
 
@@ -129,7 +136,8 @@ impl<'a> Down<'a> {
             Down::TokenKeyGone { kid } => give(kind::TOKEN_KEY_GONE, &[&[kid]]),
             Down::Linked => give(kind::LINKED, &[]),
             Down::Attached(a) => {
-                let fixed = Fixed::<22>::new().conn(a.conn).u32(a.route).u64(a.session).u16(a.heartbeat_s);
+                let fixed = Fixed::<23>::new().conn(a.conn).u32(a.route).u64(a.session).u16(a.heartbeat_s);
+                let fixed = fixed.put(&[u8::from(a.sync)]);
                 give(kind::ATTACHED, &[fixed.as_bytes(), a.frames])
             }
             Down::Refused { conn, reason, retry_after_ms } => {
@@ -139,7 +147,9 @@ impl<'a> Down<'a> {
             Down::Fanout { app, stream, frame } => {
                 give(kind::FANOUT, &[Fixed::<6>::new().u16(app.0).u32(stream).as_bytes(), frame])
             }
-            Down::Join { conn, stream } => give(kind::JOIN, &[Fixed::<12>::new().conn(conn).u32(stream).as_bytes()]),
+            Down::Join { conn, stream } => {
+                give(kind::JOIN, &[Fixed::<12>::new().conn(conn).u32(stream).as_bytes()])
+            }
             Down::Leave { conn, stream } => {
                 give(kind::LEAVE, &[Fixed::<12>::new().conn(conn).u32(stream).as_bytes()])
             }
@@ -164,6 +174,7 @@ impl<'a> Down<'a> {
                 route: r.u32()?,
                 session: r.u64()?,
                 heartbeat_s: r.u16()?,
+                sync: r.take::<1>()?[0] != 0,
                 frames: r.rest,
             }),
             kind::REFUSED => {

@@ -5,10 +5,12 @@
 //! sides as the sign of life: the kernel closes it when either process dies, by any signal.
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect as connect_fd, listen,
-    recv, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect as connect_fd,
+    listen, recv, socket,
 };
-use shmring::{Consumer, Doorbell, PassError, Producer, RingConfig, RingError, Segment, SharedPage, recv_fds, send_fds};
+use shmring::{
+    Consumer, Doorbell, PassError, Producer, RingConfig, RingError, Segment, SharedPage, recv_fds, send_fds,
+};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -208,7 +210,8 @@ impl Peer {
             Err(error) => return Err(error.into()),
         };
         let offer = Offer::from_bytes(&buffer[..length])?;
-        let fds: [OwnedFd; FDS] = fds.try_into().map_err(|_| LinkError::Offer("wrong number of descriptors"))?;
+        let fds: [OwnedFd; FDS] =
+            fds.try_into().map_err(|_| LinkError::Offer("wrong number of descriptors"))?;
         let [up, down, up_bell, down_bell, page] = fds;
         let (up_bell, down_bell) = (Doorbell::from_fd(up_bell), Doorbell::from_fd(down_bell));
         let bell = up_bell.try_clone()?;

@@ -154,7 +154,9 @@ impl<'a> Up<'a> {
                 reason: u8::try_from(r.u16()?).ok().and_then(Reason::from_code).ok_or(r.bad("reason"))?,
             },
             kind::SUBSCRIBE => Up::Subscribe { conn: r.conn()?, route: r.u32()?, topic: r.text("topic")? },
-            kind::UNSUBSCRIBE => Up::Unsubscribe { conn: r.conn()?, route: r.u32()?, topic: r.text("topic")? },
+            kind::UNSUBSCRIBE => {
+                Up::Unsubscribe { conn: r.conn()?, route: r.u32()?, topic: r.text("topic")? }
+            }
             kind::REATTACH_DONE => Up::ReattachDone,
             _ => return Err(BusError::UnknownKind(kind)),
         })

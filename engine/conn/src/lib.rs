@@ -22,10 +22,11 @@ pub enum State {
     Greeting(u8),
     /// The token is genuine; waits for the dispatcher's answer.
     Attaching,
-    /// Logged in and routable.
-    Attached,
+    /// Logged in and routable; holds the number of Syncs that the device has not answered. Until it has,
+    /// its acknowledgements are of an earlier epoch.
+    Attached(u8),
     /// Logged in, but the dispatcher that knew it is gone; routable again after a re-attach.
-    Orphaned,
+    Orphaned(u8),
     /// Over; the shell lets go of the socket.
     Closed,
 }
@@ -40,7 +41,10 @@ pub enum Input<'a> {
     /// The worker or the dispatcher refuses or ends the device.
     End(Reason),
     /// The dispatcher attached the device, afresh or again.
-    Attached,
+    Attached {
+        /// The device is sent a Sync.
+        sync: bool,
+    },
     /// The link to the dispatcher is gone.
     LinkLost,
     /// Nothing was heard in time.
@@ -95,17 +99,17 @@ impl Session {
             (_, Input::Broken(_)) => self.close(Reason::Protocol),
             (_, Input::End(reason)) => self.close(reason),
             (State::Greeting(_) | State::Attaching, Input::Deadline) => self.close(Reason::HandshakeTimeout),
-            (State::Attached | State::Orphaned, Input::Deadline) => self.close(Reason::HeartbeatTimeout),
-            (State::Attaching | State::Orphaned, Input::Attached) => {
-                self.state = State::Attached;
+            (State::Attached(_) | State::Orphaned(_), Input::Deadline) => {
+                self.close(Reason::HeartbeatTimeout)
+            }
+            (State::Attaching, Input::Attached { sync }) => self.become_attached(0, sync),
+            (State::Orphaned(syncs), Input::Attached { sync }) => self.become_attached(syncs, sync),
+            (State::Attached(syncs), Input::LinkLost) => {
+                self.state = State::Orphaned(syncs);
                 Output::Nothing
             }
-            (State::Attached, Input::LinkLost) => {
-                self.state = State::Orphaned;
-                Output::Nothing
-            }
-            (State::Greeting(_) | State::Attaching | State::Orphaned, Input::LinkLost)
-            | (State::Greeting(_) | State::Attached, Input::Attached) => Output::Nothing,
+            (State::Greeting(_) | State::Attaching | State::Orphaned(_), Input::LinkLost)
+            | (State::Greeting(_) | State::Attached(_), Input::Attached { .. }) => Output::Nothing,
         }
     }
 
@@ -116,18 +120,37 @@ impl Session {
                 self.state = State::Greeting(probes + 1);
                 Output::ProbeReply
             }
-            (State::Greeting(_), Frame::Hello(hello)) if hello.version != VERSION => self.close(Reason::Version),
+            (State::Greeting(_), Frame::Hello(hello)) if hello.version != VERSION => {
+                self.close(Reason::Version)
+            }
             (State::Greeting(_), Frame::Hello(hello)) => {
                 self.state = State::Attaching;
                 Output::Login(hello)
             }
-            (State::Attached, Frame::Ack(positions)) => Output::Ack(positions),
-            (State::Attached, Frame::Subscribe(topic)) => Output::Subscribe(topic),
-            (State::Attached, Frame::Unsubscribe(topic)) => Output::Unsubscribe(topic),
+            // An empty Ack answers a Sync: what comes behind it is of the new epoch.
+            (State::Attached(syncs), Frame::Ack(positions)) if positions.is_empty() => {
+                self.state = State::Attached(syncs.saturating_sub(1));
+                Output::Nothing
+            }
+            (State::Orphaned(syncs), Frame::Ack(positions)) if positions.is_empty() => {
+                self.state = State::Orphaned(syncs.saturating_sub(1));
+                Output::Nothing
+            }
+            (State::Attached(0), Frame::Ack(positions)) => Output::Ack(positions),
+            (State::Attached(_), Frame::Ack(_)) => Output::Nothing,
+            (State::Attached(_), Frame::Subscribe(topic)) => Output::Subscribe(topic),
+            (State::Attached(_), Frame::Unsubscribe(topic)) => Output::Unsubscribe(topic),
             // Nobody is there to hear these; the device acknowledges cumulatively and asks again.
-            (State::Orphaned, Frame::Ack(_) | Frame::Subscribe(_) | Frame::Unsubscribe(_)) => Output::Nothing,
+            (State::Orphaned(_), Frame::Ack(_) | Frame::Subscribe(_) | Frame::Unsubscribe(_)) => {
+                Output::Nothing
+            }
             _ => self.close(Reason::Protocol),
         }
+    }
+
+    fn become_attached<'a>(&mut self, syncs: u8, sync: bool) -> Output<'a> {
+        self.state = State::Attached(syncs.saturating_add(u8::from(sync)));
+        Output::Nothing
     }
 
     fn close<'a>(&mut self, reason: Reason) -> Output<'a> {

@@ -10,8 +10,8 @@ fn hello(version: u8) -> Hello<'static> {
 fn attached() -> Session {
     let mut session = Session::default();
     assert_eq!(session.step(Input::Frame(Frame::Hello(hello(1)))), Output::Login(hello(1)));
-    assert_eq!(session.step(Input::Attached), Output::Nothing);
-    assert_eq!(session.state(), State::Attached);
+    assert_eq!(session.step(Input::Attached { sync: false }), Output::Nothing);
+    assert_eq!(session.state(), State::Attached(0));
     session
 }
 
@@ -32,7 +32,11 @@ fn probes_are_counted() {
 #[test]
 fn nothing_but_greetings_before_login() {
     for frame in [Frame::Ack(Positions::EMPTY), Frame::Subscribe("t"), Frame::Pong] {
-        assert_eq!(Session::default().step(Input::Frame(frame)), Output::Close(Reason::Protocol), "{frame:?}");
+        assert_eq!(
+            Session::default().step(Input::Frame(frame)),
+            Output::Close(Reason::Protocol),
+            "{frame:?}"
+        );
     }
     assert_eq!(Session::default().step(Input::Frame(Frame::Hello(hello(9)))), Output::Close(Reason::Version));
 }
@@ -51,8 +55,25 @@ fn an_orphan_keeps_its_heartbeat_and_comes_back() {
     assert_eq!(session.step(Input::LinkLost), Output::Nothing);
     assert_eq!(session.step(Input::Frame(Frame::Ping)), Output::Pong);
     assert_eq!(session.step(Input::Frame(Frame::Ack(Positions::EMPTY))), Output::Nothing);
-    assert_eq!(session.step(Input::Attached), Output::Nothing);
+    assert_eq!(session.step(Input::Attached { sync: false }), Output::Nothing);
     assert_eq!(session.step(Input::Frame(Frame::Subscribe("t"))), Output::Subscribe("t"));
+}
+
+#[test]
+fn acknowledgements_count_again_once_every_sync_is_answered() {
+    let mut bytes = Vec::new();
+    let ack = Frame::Ack(Positions::build([wire::Position { stream: STREAM_INBOX, seq: 5 }], &mut bytes));
+    let answer = Frame::Ack(Positions::EMPTY);
+    let mut session = attached();
+    for _ in 0..2 {
+        session.step(Input::LinkLost);
+        session.step(Input::Attached { sync: true });
+    }
+    assert_eq!(session.step(Input::Frame(ack)), Output::Nothing, "of the first epoch");
+    session.step(Input::Frame(answer));
+    assert_eq!(session.step(Input::Frame(ack)), Output::Nothing, "of the second");
+    session.step(Input::Frame(answer));
+    assert!(matches!(session.step(Input::Frame(ack)), Output::Ack(_)), "of the third");
 }
 
 #[test]
@@ -76,7 +97,7 @@ fn any_input() -> impl Strategy<Value = Input<'static>> {
         6 => frame.prop_map(Input::Frame),
         1 => Just(Input::Broken(WireError::Varint)),
         1 => Just(Input::End(Reason::Kicked)),
-        3 => Just(Input::Attached),
+        3 => any::<bool>().prop_map(|sync| Input::Attached { sync }),
         2 => Just(Input::LinkLost),
         1 => Just(Input::Deadline),
     ]
@@ -95,7 +116,7 @@ proptest! {
                 Output::Login(_) => logins += 1,
                 Output::Close(_) => closes += 1,
                 Output::Ack(_) | Output::Subscribe(_) | Output::Unsubscribe(_) => {
-                    prop_assert_eq!(before, State::Attached);
+                    prop_assert!(matches!(before, State::Attached(_)));
                 }
                 Output::Nothing | Output::Pong | Output::ProbeReply => {}
             }

@@ -2,8 +2,8 @@
 
 use crate::WorkerMetric;
 use shmring::{RingError, SharedPage};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use wire::Reason;
 
 /// Words of a worker's page: metrics, then one close counter per reason code.

@@ -7,7 +7,11 @@ fn names_are_unique_and_say_their_kind() {
     let all: Vec<_> = DispatcherMetric::ALL.iter().map(|m| (m.name(), m.kind())).chain(worker).collect();
     for (i, (name, kind)) in all.iter().enumerate() {
         assert!(all[..i].iter().all(|(other, _)| other != name), "{name} is declared twice");
-        assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}: counters, and only they, end in _total");
+        assert_eq!(
+            name.ends_with("_total"),
+            *kind == Kind::Counter,
+            "{name}: counters, and only they, end in _total"
+        );
     }
 }
 

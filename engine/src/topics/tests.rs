@@ -1,1 +1,169 @@
+use super::*;
+use proptest::prelude::*;
+use std::collections::{HashMap as Map, HashSet};
 
+const APP: AppId = AppId(1);
+
+/// Runs walks to their end and collects, for each slot, the bytes it got and in how many writes.
+fn walk_all(topics: &mut Topics) -> Map<u32, (Vec<u8>, usize)> {
+    let mut got: Map<u32, (Vec<u8>, usize)> = Map::new();
+    while topics.is_busy() {
+        topics.start_walk();
+        let frames = topics.take_walk_frames();
+        while let Some((slot, start)) = topics.next_member() {
+            let entry = got.entry(slot).or_default();
+            entry.0.extend_from_slice(&frames[start..]);
+            entry.1 += 1;
+        }
+        topics.give_walk_frames(frames);
+    }
+    got
+}
+
+#[test]
+fn what_waits_leaves_in_one_write_each() {
+    let mut topics = Topics::new(10);
+    let mut chains = [NO_MEMBERSHIP; 3];
+    for (slot, chain) in chains.iter_mut().enumerate() {
+        topics.join(APP, 1, slot as u32, chain);
+    }
+    for frame in [b"aa", b"bb", b"cc"] {
+        topics.publish(APP, 1, frame);
+    }
+    let got = walk_all(&mut topics);
+    assert_eq!(got.len(), 3);
+    assert!(got.values().all(|(bytes, writes)| bytes == b"aabbcc" && *writes == 1), "{got:?}");
+}
+
+#[test]
+fn a_member_gets_what_was_published_after_it_joined() {
+    let mut topics = Topics::new(10);
+    let mut chains = [NO_MEMBERSHIP; 2];
+    topics.join(APP, 1, 0, &mut chains[0]);
+    topics.publish(APP, 1, b"a");
+    topics.join(APP, 1, 1, &mut chains[1]);
+    topics.publish(APP, 1, b"b");
+    let got = walk_all(&mut topics);
+    assert_eq!((&got[&0].0[..], &got[&1].0[..]), (&b"ab"[..], &b"b"[..]));
+}
+
+#[test]
+fn a_walk_carries_a_bounded_number_of_bytes_but_at_least_one_frame() {
+    let mut topics = Topics::new(1);
+    let mut chain = NO_MEMBERSHIP;
+    topics.join(APP, 1, 0, &mut chain);
+    let large = vec![7; limits::FANOUT_WALK_BYTES_MAX + 1];
+    for frame in [&large[..], &[1; 9000], &[2; 9000]] {
+        topics.publish(APP, 1, frame);
+    }
+    let got = walk_all(&mut topics);
+    assert_eq!((got[&0].0.len(), got[&0].1), (large.len() + 18_000, 3), "one walk for each");
+    assert!(!topics.is_full() && topics.waiting_frames() == 0);
+}
+
+#[test]
+fn topics_without_members_are_forgotten() {
+    let mut topics = Topics::new(4);
+    let mut chain = NO_MEMBERSHIP;
+    for stream in 0..100 {
+        topics.join(APP, stream, 0, &mut chain);
+        topics.publish(APP, stream, b"x");
+        topics.leave(APP, stream, &mut chain);
+    }
+    walk_all(&mut topics);
+    assert_eq!((topics.index.len(), topics.topics.len(), topics.memberships.len()), (0, 0, 0));
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Join(u32, StreamId),
+    Leave(u32, StreamId),
+    LeaveAll(u32),
+    Publish(StreamId),
+    Serve(usize),
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    let (slot, stream) = (0..12u32, 0..3u32);
+    prop_oneof![
+        3 => (slot.clone(), stream.clone()).prop_map(|(s, t)| Act::Join(s, t)),
+        2 => (slot.clone(), stream.clone()).prop_map(|(s, t)| Act::Leave(s, t)),
+        1 => slot.prop_map(Act::LeaveAll),
+        4 => stream.prop_map(Act::Publish),
+        4 => (1..9usize).prop_map(Act::Serve),
+    ]
+}
+
+/// Each life of a membership is one reader; what it is owed is what was published while it lasted.
+#[derive(Default)]
+struct Model {
+    lives: Map<(u32, StreamId), usize>,
+    owed: Vec<Vec<u16>>,
+    got: Vec<Vec<u16>>,
+    ended: HashSet<usize>,
+}
+
+proptest! {
+    /// Members come and go in the middle of walks; whoever stays gets every frame once and in order, whoever
+    /// leaves gets a beginning of it, and nobody gets what is not his.
+    #[test]
+    fn every_member_gets_its_frames_once_in_order(acts in prop::collection::vec(any_act(), 1..150)) {
+        let (mut topics, mut chains, mut model) = (Topics::new(64), [NO_MEMBERSHIP; 12], Model::default());
+        let mut number = 0u16;
+        let serve = |topics: &mut Topics, model: &mut Model, most: usize| {
+            for _ in 0..most {
+                topics.start_walk();
+                let stream = topics.walk.as_ref().map(|w| topics.topics[w.topic as usize].key.1);
+                let frames = topics.take_walk_frames();
+                if let Some((slot, start)) = topics.next_member() {
+                    let life = model.lives[&(slot, stream.expect("a walk"))];
+                    let numbers = frames[start..].chunks(2).map(|c| u16::from_le_bytes([c[0], c[1]]));
+                    model.got[life].extend(numbers);
+                }
+                topics.give_walk_frames(frames);
+            }
+        };
+        for act in acts {
+            match act {
+                Act::Join(slot, stream) => {
+                    topics.join(APP, stream, slot, &mut chains[slot as usize]);
+                    if !model.lives.contains_key(&(slot, stream)) {
+                        model.lives.insert((slot, stream), model.owed.len());
+                        model.owed.push(Vec::new());
+                        model.got.push(Vec::new());
+                    }
+                }
+                Act::Leave(slot, stream) => {
+                    topics.leave(APP, stream, &mut chains[slot as usize]);
+                    model.ended.extend(model.lives.remove(&(slot, stream)));
+                }
+                Act::LeaveAll(slot) => {
+                    topics.leave_all(&mut chains[slot as usize]);
+                    for stream in 0..3 {
+                        model.ended.extend(model.lives.remove(&(slot, stream)));
+                    }
+                }
+                Act::Publish(stream) => {
+                    number += 1;
+                    topics.publish(APP, stream, &number.to_le_bytes());
+                    for ((_, s), life) in &model.lives {
+                        if *s == stream { model.owed[*life].push(number); }
+                    }
+                }
+                Act::Serve(most) => serve(&mut topics, &mut model, most),
+            }
+        }
+        while topics.is_busy() {
+            serve(&mut topics, &mut model, 1);
+        }
+        for (life, (owed, got)) in model.owed.iter().zip(&model.got).enumerate() {
+            if model.ended.contains(&life) {
+                prop_assert!(owed.starts_with(got), "left: owed {owed:?} got {got:?}");
+            } else {
+                prop_assert_eq!(owed, got);
+            }
+        }
+        let live: usize = model.lives.len();
+        prop_assert_eq!(topics.memberships.len(), live);
+    }
+}

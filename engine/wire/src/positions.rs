@@ -67,6 +67,11 @@ impl<'a> Positions<'a> {
         })
     }
 
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many pairs there are.
     pub fn count(&self) -> usize {
         self.iter().count()

@@ -7,6 +7,8 @@ use crate::{Config, Event, Reconnect, SessionError};
 
 mod received;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 /// No deadline.
@@ -50,6 +52,7 @@ pub struct Session {
     ack_every: u32,
     unacknowledged: u32,
     pings_unanswered: u32,
+    syncs_unanswered: u32,
     attempts: u32,
     state: State,
 }
@@ -72,6 +75,7 @@ impl Session {
             ack_every: 1,
             unacknowledged: 0,
             pings_unanswered: 0,
+            syncs_unanswered: 0,
             attempts: 0,
             state: State::Idle,
         }
@@ -148,7 +152,7 @@ impl Session {
         while let Some(n) = self.step(now_ms, &bytes[used..], sink)? {
             used += n;
         }
-        if self.unacknowledged >= self.ack_every {
+        if self.is_ack_due() {
             self.acknowledge(now_ms, out);
         }
         Ok(used)
@@ -191,7 +195,7 @@ impl Session {
                 _ => SessionError::NoPong(self.config.pong_ms_max),
             });
         }
-        if now_ms >= self.ack_due_ms || self.unacknowledged >= self.ack_every {
+        if now_ms >= self.ack_due_ms || self.is_ack_due() {
             self.acknowledge(now_ms, out);
         }
         if now_ms >= self.ping_due_ms {
@@ -206,24 +210,18 @@ impl Session {
         (due != NEVER).then_some(due)
     }
 
-    /// Acknowledges now whatever is not acknowledged yet, in one frame.
+    /// Acknowledges now whatever is not acknowledged yet, in one frame, behind an answer to every Sync.
     pub fn acknowledge(&mut self, now_ms: u64, out: &mut Vec<u8>) {
-        if self.unacknowledged == 0 || self.state != State::Attached {
+        if self.state != State::Attached || !self.has_news() {
             return;
         }
-        // Straight into `out`: building the list elsewhere would allocate for every acknowledgement.
-        let news = |e: &&Entry| e.unacknowledged;
-        let length = |e: &Entry| wire::varint::len(u64::from(e.stream)) + wire::varint::len(e.seq);
-        let body: usize = self.streams.iter().filter(news).map(length).sum();
-        out.push(wire::FrameType::Ack as u8);
-        wire::varint::push(out, body as u64);
-        for entry in self.streams.iter_mut().filter(|e| e.unacknowledged) {
-            wire::varint::push(out, u64::from(entry.stream));
-            wire::varint::push(out, entry.seq);
-            entry.unacknowledged = false;
+        // An empty Ack answers a Sync: the server hears no other before it.
+        for _ in 0..std::mem::take(&mut self.syncs_unanswered) {
+            Frame::Ack(Positions::EMPTY).encode(out);
         }
-        self.unacknowledged = 0;
-        self.ack_due_ms = NEVER;
+        if self.unacknowledged > 0 {
+            self.write_ack(out);
+        }
         self.sent(now_ms);
     }
 
@@ -261,6 +259,7 @@ impl Session {
         self.ping_due_ms = NEVER;
         self.answer_due_ms = NEVER;
         self.pings_unanswered = 0;
+        self.syncs_unanswered = 0;
         // The next Hello names every position, so nothing stays unacknowledged.
         self.all_acknowledged();
         let farewell = self.farewell.take();
@@ -274,6 +273,29 @@ impl Session {
         ms += self.config.backoff.wait_ms(self.attempts, random);
         self.attempts = self.attempts.saturating_add(1);
         Reconnect::After { ms, addresses }
+    }
+
+    /// Whether there is a reason to acknowledge that does not wait for a time.
+    fn is_ack_due(&self) -> bool {
+        self.unacknowledged >= self.ack_every || self.syncs_unanswered > 0
+    }
+
+    /// Whether the server has yet to hear of a position or of a Sync received.
+    fn has_news(&self) -> bool {
+        self.unacknowledged > 0 || self.syncs_unanswered > 0
+    }
+
+    /// Straight into `out`: building the list elsewhere would allocate for every acknowledgement.
+    fn write_ack(&mut self, out: &mut Vec<u8>) {
+        let length = |e: &Entry| wire::varint::len(u64::from(e.stream)) + wire::varint::len(e.seq);
+        let body: usize = self.streams.iter().filter(|e| e.unacknowledged).map(length).sum();
+        out.push(wire::FrameType::Ack as u8);
+        wire::varint::push(out, body as u64);
+        for entry in self.streams.iter().filter(|e| e.unacknowledged) {
+            wire::varint::push(out, u64::from(entry.stream));
+            wire::varint::push(out, entry.seq);
+        }
+        self.all_acknowledged();
     }
 
     fn all_acknowledged(&mut self) {

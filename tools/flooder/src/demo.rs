@@ -69,10 +69,15 @@ pub fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     let attach_time = start.elapsed();
 
     let push_start = Instant::now();
-    let (sent, broadcasts) = push(args, &backend, &fleet, &devices);
+    let total = (args.unicast_rounds + args.broadcasts) * u64::from(args.phones);
+    let mut stage = Stage::new("deliver", total);
+    let (sent, broadcasts) = push(args, &backend, &fleet, &devices, &mut stage);
     let expected = sent.accepted + broadcasts * u64::from(args.phones);
-    let stage = Stage::new("arrive", expected);
-    fleet.wait_delivered(expected, Instant::now() + Duration::from_secs(args.patience_s));
+    let deadline = Instant::now() + Duration::from_secs(args.patience_s);
+    fleet.wait(deadline, |progress| {
+        stage.set(progress.delivered);
+        progress.delivered >= expected
+    });
     stage.finish(fleet.progress().delivered);
     let push_time = push_start.elapsed();
     thread::sleep(SETTLE);
@@ -100,7 +105,13 @@ fn attach(fleet: &Fleet, args: &DemoArgs) -> u64 {
 }
 
 /// Sends everything; what became of it, and how many broadcasts were accepted.
-fn push(args: &DemoArgs, backend: &Backend, fleet: &Fleet, devices: &[Device]) -> (Sent, u64) {
+fn push(
+    args: &DemoArgs,
+    backend: &Backend,
+    fleet: &Fleet,
+    devices: &[Device],
+    stage: &mut Stage,
+) -> (Sent, u64) {
     let numbers = Numbers::new(devices.len());
     let deadline = Instant::now() + Duration::from_secs(args.patience_s);
     let load = Load {
@@ -108,8 +119,6 @@ fn push(args: &DemoArgs, backend: &Backend, fleet: &Fleet, devices: &[Device]) -
         per_s: args.unicast_per_s,
         ..Load::rounds(args.unicast_rounds, deadline)
     };
-    let total = (args.unicast_rounds + args.broadcasts) * u64::from(args.phones);
-    let mut stage = Stage::new("deliver", total);
     let (never, accepted, is_done) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
     let mut outcome = (Sent::default(), 0);
     thread::scope(|scope| {
@@ -125,7 +134,6 @@ fn push(args: &DemoArgs, backend: &Backend, fleet: &Fleet, devices: &[Device]) -
         });
         outcome = sender.join().expect("a panic would have ended the process");
     });
-    stage.finish(fleet.progress().delivered);
     outcome
 }
 
@@ -140,7 +148,7 @@ fn broadcast(
     let (mut accepted, mut left) = (0, args.broadcasts);
     while left > 0 && Instant::now() < deadline {
         let intended_ns = match pace.is_running() {
-            true => pace.take(now_ns()),
+            true => pace.take(1, now_ns()),
             false => Some(now_ns()),
         };
         let Some(intended_ns) = intended_ns else {

@@ -24,6 +24,7 @@ impl Session {
             (State::Attached, Frame::Gap { stream, seq }) => self.skip_to(stream, seq, sink)?,
             (State::Attached, Frame::Sync(sync)) => {
                 self.new_epoch(sync.epoch, sync.positions)?;
+                self.syncs_unanswered += 1;
                 sink(Event::EpochChanged { epoch: sync.epoch });
             }
             (State::Attached, Frame::Subscription(answer)) => self.subscription(answer, sink)?,

@@ -115,7 +115,7 @@ impl Backend {
                     stop,
                     accepted,
                     positions: devices.len() * thread / threads..devices.len() * (thread + 1) / threads,
-                    pace: Pace::new(load.per_s / threads as f64 / load.batch_len() as f64, now_ns()),
+                    pace: Pace::new(load.per_s / threads as f64, now_ns()),
                     sent: Sent::default(),
                 };
                 scope.spawn(|| sender.run())
@@ -145,12 +145,14 @@ struct Sender<'a> {
 impl Sender<'_> {
     fn run(mut self) -> Sent {
         let start = Instant::now();
+        let patience = self.load.deadline.saturating_duration_since(start);
+        let deadline_ns = now_ns() + patience.as_nanos() as u64;
         let mut buffers = Buffers::default();
         let all: Vec<usize> = self.positions.clone().collect();
         let (mut round, mut offered) = (0, 0);
         while round < self.load.rounds && !self.is_over() {
             for positions in all.chunks(self.load.batch_len()) {
-                let Some(intended_ns) = self.wait_for_turn() else { break };
+                let Some(intended_ns) = self.wait_for_turn(positions.len()) else { break };
                 offered += positions.len() as u64;
                 if now_ns() > intended_ns + LATE_NS {
                     self.sent.late += positions.len() as u64;
@@ -160,7 +162,7 @@ impl Sender<'_> {
             round += 1;
         }
         let due = match self.pace.is_running() {
-            true => self.pace.backlog(now_ns()).saturating_mul(self.load.batch_len() as u64),
+            true => self.pace.backlog(now_ns().min(deadline_ns)),
             // Without a schedule everything was due at once, and an endless load never ends.
             false if self.load.rounds < u64::MAX => u64::MAX,
             false => 0,
@@ -175,8 +177,8 @@ impl Sender<'_> {
         self.stop.load(Ordering::Relaxed) || Instant::now() >= self.load.deadline
     }
 
-    /// When the next batch was meant to leave; `None` when there is no next one.
-    fn wait_for_turn(&mut self) -> Option<u64> {
+    /// When the next batch, of so many messages, was meant to leave; `None` when there is no next one.
+    fn wait_for_turn(&mut self, messages: usize) -> Option<u64> {
         if !self.pace.is_running() {
             return (!self.is_over()).then(now_ns);
         }
@@ -184,7 +186,7 @@ impl Sender<'_> {
             if self.is_over() {
                 return None;
             }
-            if let Some(intended_ns) = self.pace.take(now_ns()) {
+            if let Some(intended_ns) = self.pace.take(messages as u64, now_ns()) {
                 return Some(intended_ns);
             }
             thread::sleep(Duration::from_micros(500));

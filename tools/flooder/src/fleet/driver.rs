@@ -1,23 +1,27 @@
 //! The loop of one fleet member: one thread, every phone's socket, no allocation per message.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::mem;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
-use client::Reconnect;
 use rand::rngs::SmallRng;
-use rand::{Rng, RngCore, SeedableRng};
-use wire::{Frame, FrameType};
+use rand::{Rng, SeedableRng};
+use wire::Frame;
 
 use super::pace::Pace;
-use super::phone::{Heard, Link, Manner, Phone, garbage};
+use super::phone::{Link, Manner, Phone, garbage};
 use super::progress::{Board, Progress};
 use super::{DeviceState, FleetConfig, Order, PingLoad, Reply};
 use crate::clock::now_ns;
 use crate::stats::FleetStats;
-use crate::transport::{Ready, Transport};
+use crate::transport::Transport;
 use crate::wheel::{TICK_MS, Wheel};
+
+mod loads;
+mod traffic;
+
+use traffic::SLOW_HEARTBEAT_MS;
 
 /// Read at once from one phone; larger than what a socket usually holds, so that one read empties it.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -25,16 +29,10 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 const CONNECTING_MAX: u64 = 512;
 /// A connection not established by then has failed.
 const CONNECT_MS_MAX: u64 = 20_000;
-/// What a phone may have waiting for its socket; beyond it the phone is cut off.
-const UNSENT_BYTES_MAX: usize = 16 * 1024;
 /// Between two pieces of garbage from one phone.
 const GARBAGE_MS: u64 = 100;
 /// A phone that finds no room among the connecting looks again after this.
 const CROWDED_MS: u64 = 100;
-/// A slow phone's heartbeat; it cannot be told the agreed one, as it does not read.
-const SLOW_HEARTBEAT_MS: u64 = 20_000;
-/// Events of one schedule handled in one turn, so that none of them starves the sockets.
-const PACED_PER_TURN_MAX: u32 = 256;
 
 pub struct Driver<'a, T> {
     transport: T,
@@ -162,7 +160,7 @@ impl<'a, T: Transport> Driver<'a, T> {
     fn begin_new(&mut self) {
         while (self.next_new as usize) < self.phones.len() && self.stats.connecting < CONNECTING_MAX {
             let intended_ns = match self.connects.is_running() {
-                true => match self.connects.take(self.now_ns) {
+                true => match self.connects.take(1, self.now_ns) {
                     Some(intended_ns) => intended_ns,
                     None => break,
                 },
@@ -269,235 +267,5 @@ impl<'a, T: Transport> Driver<'a, T> {
             Some(due_ms) => self.wheel.set(id, due_ms),
             None => self.wheel.clear(id),
         }
-    }
-
-    fn on_ready(&mut self, ready: Ready) {
-        let id = ready.phone;
-        if self.phones[id as usize].link == Link::Connecting {
-            match self.transport.established(id) {
-                Ok(()) => self.on_established(id),
-                Err(e) if e.kind() == ErrorKind::NotConnected => return,
-                Err(_) => return self.connect_failed(id),
-            }
-        }
-        if ready.writable && !self.phones[id as usize].unsent.is_empty() {
-            let unsent = mem::take(&mut self.phones[id as usize].unsent);
-            self.write(id, &unsent);
-        }
-        let phone = &self.phones[id as usize];
-        if phone.link.is_up() && ready.readable {
-            match phone.reads() {
-                true => self.read(id, ready.ended),
-                false if ready.ended => self.end(id, "closed"),
-                false => {}
-            }
-        }
-    }
-
-    /// Reads once, and on only when there may be more: the next edge comes only with the next bytes.
-    fn read(&mut self, id: u32, ended: bool) {
-        let mut scratch = mem::take(&mut self.scratch);
-        while self.phones[id as usize].link.is_up() {
-            match self.transport.read(id, &mut scratch) {
-                Ok(0) => self.end(id, "closed"),
-                Ok(n) => {
-                    self.hear(id, &scratch[..n]);
-                    if n < scratch.len() && !ended {
-                        break;
-                    }
-                }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.end(id, "io"),
-            }
-        }
-        self.scratch = scratch;
-    }
-
-    fn hear(&mut self, id: u32, bytes: &[u8]) {
-        let (now_ms, now_ns) = (self.now_ms(), self.now_ns);
-        self.stats.counters.bytes_in += bytes.len() as u64;
-        let phone = &mut self.phones[id as usize];
-        let mut out = mem::take(&mut self.out);
-        let heard = match phone.hear(now_ms, now_ns, bytes, &mut out, &mut self.stats) {
-            Ok(heard) => heard,
-            Err(_) => return self.end(id, "protocol"),
-        };
-        if heard.attached {
-            self.on_attached(id);
-        }
-        if heard.pongs > 0 {
-            self.on_pongs(id, &heard, &mut out);
-        }
-        self.send(id, out);
-        match heard.goaway {
-            Some(reason) => self.end(id, reason),
-            None => self.arm(id),
-        }
-    }
-
-    fn on_attached(&mut self, id: u32) {
-        let now_ms = self.now_ms();
-        let phone = &mut self.phones[id as usize];
-        phone.link = Link::Attached;
-        self.stats.connecting -= 1;
-        self.stats.attached += 1;
-        self.stats.counters.attaches += 1;
-        self.stats.attach.record_us((self.now_ns.saturating_sub(phone.intended_ns)) / 1000);
-        if phone.manner == Manner::Slow {
-            phone.until_ms = now_ms + SLOW_HEARTBEAT_MS;
-        }
-        if let PingLoad::InFlight(count) = self.ping_load
-            && self.phones[id as usize].is_good()
-        {
-            self.ping(id, count, self.now_ns);
-        }
-    }
-
-    fn on_pongs(&mut self, id: u32, heard: &Heard, out: &mut Vec<u8>) {
-        let now_ms = self.now_ms();
-        let phone = &mut self.phones[id as usize];
-        self.stats.counters.pongs += u64::from(heard.pongs);
-        if phone.ping_ns != 0 {
-            self.stats.pong.record_us(self.now_ns.saturating_sub(phone.ping_ns) / 1000);
-            phone.ping_ns = 0;
-        }
-        if matches!(self.ping_load, PingLoad::InFlight(_)) && phone.is_good() {
-            (0..heard.pongs).for_each(|_| phone.session.ping(now_ms, out));
-            phone.ping_ns = self.now_ns;
-        }
-    }
-
-    /// Writes `out` and takes the empty buffer back.
-    fn send(&mut self, id: u32, mut out: Vec<u8>) {
-        if !out.is_empty() {
-            self.count_frames(&out);
-            self.write(id, &out);
-        }
-        out.clear();
-        self.out = out;
-    }
-
-    /// Writes, behind what waits already, and keeps what the socket refuses.
-    fn write(&mut self, id: u32, bytes: &[u8]) {
-        let written = match self.phones[id as usize].unsent.is_empty() {
-            true => self.transport.write(id, bytes),
-            false => Ok(0),
-        };
-        let written = match written {
-            Ok(n) => n,
-            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
-            Err(_) => return self.end(id, "io"),
-        };
-        self.stats.counters.bytes_out += written as u64;
-        if written < bytes.len() {
-            let unsent = &mut self.phones[id as usize].unsent;
-            unsent.extend_from_slice(&bytes[written..]);
-            if unsent.len() > UNSENT_BYTES_MAX {
-                self.end(id, "own");
-            }
-        }
-    }
-
-    /// A session writes an Ack first and its Pings last, so both show without decoding.
-    fn count_frames(&mut self, out: &[u8]) {
-        self.stats.counters.acks += u64::from(out[0] == FrameType::Ack as u8);
-        let pings = out.iter().rev().take_while(|b| **b == FrameType::Ping as u8).count();
-        self.stats.counters.pings += pings as u64;
-    }
-
-    /// The connection is over, for `reason`.
-    fn end(&mut self, id: u32, reason: &'static str) {
-        self.transport.close(id);
-        let phone = &mut self.phones[id as usize];
-        match phone.link {
-            Link::Attached => self.stats.attached -= 1,
-            Link::Greeting => self.stats.connecting -= 1,
-            Link::Mute => {}
-            Link::New | Link::Waiting | Link::Connecting | Link::Retired => return,
-        }
-        if reason != "own" {
-            phone.dropped += 1;
-            self.stats.counters.misbehaving_closed += u64::from(phone.manner != Manner::Good);
-        }
-        *self.stats.disconnects.entry(reason.to_owned()).or_default() += 1;
-        self.come_back(id);
-    }
-
-    fn come_back(&mut self, id: u32) {
-        let now_ms = self.now_ms();
-        let random = self.random.next_u64();
-        let phone = &mut self.phones[id as usize];
-        phone.drop_buffers();
-        match phone.session.disconnected(random) {
-            Reconnect::Never(_) => {
-                phone.link = Link::Retired;
-                self.stats.retired += 1;
-            }
-            Reconnect::After { ms, .. } => {
-                phone.link = Link::Waiting;
-                phone.until_ms = now_ms + ms;
-            }
-        }
-        self.arm(id);
-    }
-
-    fn paced_churn(&mut self) {
-        for _ in 0..PACED_PER_TURN_MAX {
-            if self.churn.take(self.now_ns).is_none() {
-                break;
-            }
-            self.cut_off(1);
-        }
-    }
-
-    /// Ends `count` connections of good phones, chosen at random; they come back by their back-off.
-    fn cut_off(&mut self, count: u32) {
-        for _ in 0..count {
-            let start = self.random.random_range(0..self.phones.len() as u32);
-            if let Some(id) = self.attached_from(start) {
-                self.end(id, "own");
-            }
-        }
-    }
-
-    /// The first good phone that is attached, from `start` on and around.
-    fn attached_from(&self, start: u32) -> Option<u32> {
-        let count = self.phones.len() as u32;
-        (start..count).chain(0..start).find(|id| self.phones[*id as usize].is_good())
-    }
-
-    fn set_ping_load(&mut self, load: PingLoad) {
-        self.ping_load = load;
-        let per_s = if let PingLoad::PerSecond(per_s) = load { per_s } else { 0.0 };
-        self.pings = Pace::new(per_s, self.now_ns);
-        if let PingLoad::InFlight(count) = load {
-            for id in 0..self.phones.len() as u32 {
-                if self.phones[id as usize].is_good() {
-                    self.ping(id, count, self.now_ns);
-                }
-            }
-        }
-    }
-
-    fn paced_pings(&mut self) {
-        for _ in 0..PACED_PER_TURN_MAX {
-            let Some(intended_ns) = self.pings.take(self.now_ns) else { break };
-            let Some(id) = self.attached_from(self.next_ping) else { break };
-            self.next_ping = (id + 1) % self.phones.len() as u32;
-            self.ping(id, 1, intended_ns);
-        }
-    }
-
-    fn ping(&mut self, id: u32, count: u32, intended_ns: u64) {
-        let now_ms = self.now_ms();
-        let phone = &mut self.phones[id as usize];
-        if phone.ping_ns == 0 {
-            phone.ping_ns = intended_ns;
-        }
-        let mut out = mem::take(&mut self.out);
-        (0..count).for_each(|_| phone.session.ping(now_ms, &mut out));
-        self.send(id, out);
-        self.arm(id);
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::device::TOKEN_BYTES;
+use crate::device::{Device, TOKEN_BYTES};
 
 fn devices(count: usize) -> Vec<Device> {
     (0..count).map(|id| Device { id: id as u64, token: [0; TOKEN_BYTES] }).collect()
