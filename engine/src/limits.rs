@@ -24,8 +24,6 @@ pub const REATTACH_SLOTS_MAX: usize = 1024;
 pub const UP_WAITING_MAX: usize = 64 << 10;
 /// Streams acknowledged in one read that are folded into one record each.
 pub const ACKS_FOLDED_MAX: usize = 8;
-/// Topics a device may be a member of; more are refused by the dispatcher.
-pub const MEMBERSHIPS_MAX: usize = 64;
 /// Connections told to go away in one turn of a drain.
 pub const DRAIN_SLOTS_MAX: usize = 512;
 
@@ -43,3 +41,6 @@ pub const ACCEPT_RETRY_MS: u64 = 100;
 const _: () =
     assert!(READ_BYTES_MAX > wire::limits::BODY_BYTES_MAX_FROM_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX);
 const _: () = assert!(FANOUT_WALK_BYTES_MAX <= bufpool::BUFFER_BYTES_MAX);
+const _: () = assert!(
+    wire::limits::BODY_BYTES_MAX_TO_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX <= bufpool::BUFFER_BYTES_MAX
+);

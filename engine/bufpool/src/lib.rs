@@ -28,7 +28,7 @@ mod tests;
 use class::Class;
 
 /// Sizes of the buffer classes, in bytes, smallest first.
-pub const CLASS_BYTES: [usize; CLASSES] = [512, 4 << 10, 16 << 10, 64 << 10];
+pub const CLASS_BYTES: [usize; CLASSES] = [512, 4 << 10, 16 << 10, 68 << 10];
 
 /// Number of buffer classes.
 pub const CLASSES: usize = 4;

@@ -2,6 +2,9 @@
 
 use crate::{Settings, Steering};
 
+/// More than what stands in front of a payload on the wire.
+const FRAME_HEAD_BYTES: usize = 64;
+
 type KeyName = (&'static str, &'static str);
 
 /// A relation that does not hold.
@@ -67,10 +70,10 @@ fn push(settings: &Settings, require: &mut Require<'_>) {
         ),
     );
     require(
-        settings.worker.slow_consumer_kib * 1024 >= push.payload_bytes_max,
+        settings.worker.slow_consumer_kib * 1024 >= push.payload_bytes_max + FRAME_HEAD_BYTES,
         &[("worker", "slow_consumer_kib"), ("push", "payload_bytes_max")],
         format!(
-            "one payload of {} bytes does not fit into {} KiB; raise worker.slow_consumer_kib or lower push.payload_bytes_max",
+            "one payload of {} bytes and its head do not fit into {} KiB; raise worker.slow_consumer_kib or lower push.payload_bytes_max",
             push.payload_bytes_max, settings.worker.slow_consumer_kib
         ),
     );

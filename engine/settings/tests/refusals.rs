@@ -133,8 +133,12 @@ fn relations_blame_the_line_that_was_written() {
             "m.toml:2: worker.ring_kib = 100: no size a ring can have; give 0 (automatic) or a power of two from 64 to 65536",
         ),
         (
-            "[push]\npayload_bytes_max = 65536\n[worker]\nring_kib = 128\n",
-            "m.toml:4: worker.ring_kib = 128: a ring must hold four payloads of 65536 bytes; raise worker.ring_kib, or give 0 (automatic)",
+            "[push]\npayload_bytes_max = 65000\n[worker]\nring_kib = 128\n",
+            "m.toml:4: worker.ring_kib = 128: a ring must hold four payloads of 65000 bytes; raise worker.ring_kib, or give 0 (automatic)",
+        ),
+        (
+            "[push]\npayload_bytes_max = 65536\n",
+            "m.toml:2: push.payload_bytes_max = 65536: one payload of 65536 bytes and its head do not fit into 64 KiB; raise worker.slow_consumer_kib or lower push.payload_bytes_max",
         ),
         (
             "[worker]\nlisten = \"127.0.0.1:0\"\n",

@@ -43,7 +43,7 @@ section! {
         /// KiB of each of a worker's two rings, a power of two from 64 up. 0: 1024 with up to 16 workers, else 256.
         ring_kib: usize = 0, 0..=65_536;
         /// KiB that may wait for one connection before it is closed as a slow consumer.
-        slow_consumer_kib: usize = 64, 4..=64;
+        slow_consumer_kib: usize = 64, 4..=68;
         /// MiB a worker may lend to waiting bytes, all its connections together.
         buffer_pool_mib: usize = 64, 1..=65_536;
         /// Milliseconds a new connection has until it has logged in.
