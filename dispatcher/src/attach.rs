@@ -6,7 +6,7 @@ use bus::{Attach, Attached, Down};
 use metrics::DispatcherMetric as Metric;
 use route::{Handle, Membership, Place};
 use store::Stream;
-use wire::{ConnId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Sync, VERSION, Welcome};
+use wire::{ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Sync, VERSION, Welcome};
 
 /// What a device that may not attach is told before it is.
 const RETRY_AFTER_MS: u32 = 1000;
@@ -139,12 +139,13 @@ impl Core {
     }
 
     /// A worker says that a connection is gone. A younger session of the device is not touched.
-    pub fn detach(&mut self, link: u16, conn: ConnId, handle: Handle) {
-        if self.is_at(handle, Place { link, conn }) {
-            self.detach_route(handle);
-            self.count(Metric::Detaches, 1);
-        } else {
-            self.count(Metric::DetachStale, 1);
+    pub fn detach(&mut self, link: u16, conn: ConnId, device: DeviceId) {
+        match self.routes.find(device).filter(|handle| self.is_at(*handle, Place { link, conn })) {
+            Some(handle) => {
+                self.detach_route(handle);
+                self.count(Metric::Detaches, 1);
+            }
+            None => self.count(Metric::DetachStale, 1),
         }
     }
 

@@ -308,7 +308,7 @@ impl Core {
         match record {
             Up::Attach(attach) => self.attach(link, attach),
             Up::Ack { conn, route, stream, seq } => self.ack(Place { link, conn }, route, stream, seq),
-            Up::Detach { conn, route, .. } => self.detach(link, conn, route),
+            Up::Detach { conn, device, .. } => self.detach(link, conn, device),
             Up::Subscribe { conn, route, topic } => {
                 self.device_topic(Place { link, conn }, route, topic, true)
             }

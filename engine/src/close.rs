@@ -45,7 +45,7 @@ impl Core {
         }
         // An attach that was sent and not answered ends with a detach too: the answer may be on its way.
         if conn.link == self.link && self.linked {
-            self.up.send_anyway(Up::Detach { conn: id, route: conn.route, reason });
+            self.up.send_anyway(Up::Detach { conn: id, device: conn.device, reason });
         }
         // Closing the descriptor takes it out of epoll.
         drop(conn.stream);

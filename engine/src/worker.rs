@@ -101,6 +101,8 @@ pub struct Worker {
     reattach: Option<usize>,
     /// Next slot to send away.
     drain: Option<usize>,
+    /// When surplus buffers are given back.
+    trim_at: Option<Instant>,
     /// Work is left over from this turn: do not sleep.
     busy: bool,
     started: Instant,
@@ -130,6 +132,7 @@ impl Worker {
             relink_ms: limits::RELINK_MS_MIN,
             reattach: None,
             drain: None,
+            trim_at: None,
             busy: false,
             started: now,
         })
@@ -160,6 +163,7 @@ impl Worker {
         self.busy |= self.core.walk();
         self.busy |= self.core.expire();
         self.progress();
+        self.trim();
         self.tell();
         Ok(self.core.draining && self.drain.is_none() && self.core.conns.is_empty())
     }
@@ -189,7 +193,8 @@ impl Worker {
         let deadline = self.core.deadlines.next_due().map(|_| at);
         let ring = (self.core.up.waiting() > 0)
             .then(|| Instant::now() + Duration::from_millis(limits::RING_RETRY_MS));
-        let soonest = [deadline, ring, self.relink_at, self.accept_at].into_iter().flatten().min()?;
+        let soonest =
+            [deadline, ring, self.relink_at, self.accept_at, self.trim_at].into_iter().flatten().min()?;
         // epoll counts whole milliseconds: round up, or the last one is spent spinning.
         Some(soonest.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -340,6 +345,22 @@ impl Worker {
         if let Some(cursor) = self.drain {
             self.drain = self.core.drain_from(cursor);
             self.busy |= self.drain.is_some();
+        }
+    }
+
+    /// Gives surplus buffers back some time after a storm, so that memory returns to what it was before.
+    fn trim(&mut self) {
+        let stats = self.core.pool.stats();
+        let surplus = stats.held_bytes - stats.in_use_bytes > limits::POOL_KEEP_BYTES;
+        match self.trim_at {
+            Some(at) if at <= Instant::now() => {
+                self.core.pool.trim(limits::POOL_KEEP_BYTES);
+                self.trim_at = None;
+            }
+            None if surplus => {
+                self.trim_at = Some(Instant::now() + Duration::from_millis(limits::POOL_TRIM_MS))
+            }
+            _ => {}
         }
     }
 

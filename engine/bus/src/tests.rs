@@ -31,7 +31,7 @@ proptest! {
         let (device, app, epoch) = (DeviceId(device), AppId(app), Epoch(epoch));
         ups_round_trip(Up::Attach(Attach { conn, device, app, heartbeat_s, session, epoch, positions }))?;
         ups_round_trip(Up::Ack { conn, route, stream, seq })?;
-        ups_round_trip(Up::Detach { conn, route, reason })?;
+        ups_round_trip(Up::Detach { conn, device, reason })?;
         ups_round_trip(Up::Subscribe { conn, route, topic: &topic })?;
         ups_round_trip(Up::Unsubscribe { conn, route, topic: &topic })?;
         ups_round_trip(Up::ReattachDone)?;

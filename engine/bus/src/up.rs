@@ -24,8 +24,8 @@ pub enum Up<'a> {
     Detach {
         /// The connection.
         conn: ConnId,
-        /// The dispatcher's handle for the device.
-        route: u32,
+        /// Who: the answer to its attach, and the handle in it, may still be on their way.
+        device: DeviceId,
         /// Why.
         reason: Reason,
     },
@@ -115,8 +115,8 @@ impl<'a> Up<'a> {
             Up::Ack { conn, route, stream, seq } => {
                 give(kind::ACK, &[Fixed::<24>::new().conn(conn).u32(route).u32(stream).u64(seq).as_bytes()])
             }
-            Up::Detach { conn, route, reason } => {
-                let fixed = Fixed::<14>::new().conn(conn).u32(route).u16(reason as u16);
+            Up::Detach { conn, device, reason } => {
+                let fixed = Fixed::<18>::new().conn(conn).u64(device.0).u16(reason as u16);
                 give(kind::DETACH, &[fixed.as_bytes()])
             }
             Up::Subscribe { conn, route, topic } => {
@@ -150,7 +150,7 @@ impl<'a> Up<'a> {
             kind::ACK => Up::Ack { conn: r.conn()?, route: r.u32()?, stream: r.u32()?, seq: r.u64()? },
             kind::DETACH => Up::Detach {
                 conn: r.conn()?,
-                route: r.u32()?,
+                device: DeviceId(r.u64()?),
                 reason: u8::try_from(r.u16()?).ok().and_then(Reason::from_code).ok_or(r.bad("reason"))?,
             },
             kind::SUBSCRIBE => Up::Subscribe { conn: r.conn()?, route: r.u32()?, topic: r.text("topic")? },
