@@ -40,6 +40,11 @@ pub const ACCEPT_RETRY_MS: u64 = 100;
 
 const _: () =
     assert!(READ_BYTES_MAX > wire::limits::BODY_BYTES_MAX_FROM_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX);
+/// Bytes of free buffers kept for the next burst; more is given back to the system in a quiet moment.
+pub const POOL_KEEP_BYTES: usize = 256 << 10;
+/// Milliseconds after which surplus buffers are given back.
+pub const POOL_TRIM_MS: u64 = 2_000;
+
 const _: () = assert!(FANOUT_WALK_BYTES_MAX <= bufpool::BUFFER_BYTES_MAX);
 const _: () = assert!(
     wire::limits::BODY_BYTES_MAX_TO_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX <= bufpool::BUFFER_BYTES_MAX
