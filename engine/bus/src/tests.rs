@@ -100,7 +100,7 @@ fn a_worker_and_a_dispatcher_meet_and_notice_each_others_end() {
 fn a_living_dispatcher_is_not_displaced_and_a_dead_ones_socket_is() {
     let path = socket_path("displace");
     let first = Listener::bind(&path).expect("bound");
-    let refused = Listener::bind(&path).err().expect("refused").to_string();
+    let refused = Listener::bind(&path).expect_err("refused").to_string();
     assert!(refused.contains("another dispatcher"), "{refused}");
     drop(first);
     Listener::bind(&path).expect("what a dead dispatcher left is replaced");

@@ -43,7 +43,8 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(60);
 pub enum PingLoad {
     /// None.
     Off,
-    /// Every phone has this many Pings under way, and sends the next when a Pong returns.
+    /// Every phone has this many Pings under way, and sends the next when a Pong returns. Those under way
+    /// from before stay: go through [`PingLoad::Off`] to have fewer.
     InFlight(u32),
     /// This many a second in all, open loop, phone by phone.
     PerSecond(f64),

@@ -153,7 +153,7 @@ pub struct FleetStats {
     /// Everything counted.
     pub counters: Counters,
     /// Connections ended, by reason: GoAway's words, `closed` without one, `io`, `protocol`,
-    /// `silent`, or `own` when the fleet itself did it.
+    /// `silent`, `unsent` when the server did not read, or `own` when the fleet itself cut it.
     pub disconnects: BTreeMap<String, u64>,
     /// From the intended send time of a message to its delivery.
     pub delivery: Latency,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -16,8 +17,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 const EVENTS_MAX: usize = 1024;
 /// Phones to one source address; the default port range has 28,232 ports for each.
 const PHONES_PER_SOURCE: u32 = 10_000;
+/// Open files beside the phones': epoll, pipes, libraries, and what else the process does.
+const FILES_RESERVE: u64 = 100;
 /// Receive buffer of a phone that does not read, in bytes; the kernel raises it to its own minimum.
 const SLOW_RECEIVE_BYTES: usize = 2048;
+
+const _: () = assert!(usize::BITS == 64, "a token holds a generation and a phone");
 
 /// Something about a phone's connection may have changed.
 #[derive(Clone, Copy, Debug)]
@@ -90,8 +95,9 @@ impl Kernel {
     /// machine: on loopback each uses source addresses of its own, so that their ports do not run out.
     ///
     /// # Errors
-    /// There is no epoll to be had.
+    /// The process may not open so many files, or there is no epoll to be had.
     pub fn new(phones: u32, targets: &[SocketAddr], block: u8) -> io::Result<Self> {
+        raise_files(u64::from(phones) + FILES_RESERVE)?;
         let is_local = targets.iter().all(|t| t.is_ipv4() && t.ip().is_loopback());
         let count = if is_local { phones.div_ceil(PHONES_PER_SOURCE).min(250) as u8 } else { 0 };
         Ok(Self {
@@ -106,6 +112,20 @@ impl Kernel {
     fn socket(&mut self, phone: u32) -> io::Result<&mut TcpStream> {
         self.slots[phone as usize].socket.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
+}
+
+/// Raises the limit on open files to `needed` where it is lower.
+fn raise_files(needed: u64) -> io::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if needed > hard {
+        return Err(io::Error::other(format!(
+            "{needed} open files are needed and {hard} allowed: raise `ulimit -Hn`, or have fewer phones in a process"
+        )));
+    }
+    if needed > soft {
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard)?;
+    }
+    Ok(())
 }
 
 impl Transport for Kernel {
@@ -179,4 +199,15 @@ impl Transport for Kernel {
     }
 }
 
-const _: () = assert!(usize::BITS == 64, "a token holds a generation and a phone");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_phones_than_files_are_refused_with_advice() {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let refusal = raise_files(hard + 1).unwrap_err().to_string();
+        assert!(refusal.contains("fewer phones"), "{refusal}");
+        raise_files(1).unwrap();
+    }
+}

@@ -50,6 +50,8 @@ struct Model {
     holes: u64,
     skipped: u64,
     gaps: u64,
+    syncs: u64,
+    sync_answers: u64,
 }
 
 impl Model {
@@ -91,6 +93,7 @@ impl Model {
         let mut rest = &phone.out[..];
         while let Ok(Decoded::Frame(frame, used)) = wire::decode(rest, Limits::FROM_DEVICE) {
             if let Frame::Ack(positions) = frame {
+                self.sync_answers += u64::from(positions.is_empty());
                 for p in positions.iter() {
                     assert!(self.delivered.contains(&(self.epoch, p.stream, p.seq)), "acknowledged unseen");
                 }
@@ -157,6 +160,7 @@ proptest! {
                 }
                 Move::Sync => {
                     model.epoch += 1;
+                    model.syncs += 1;
                     model.sent = [0; 3];
                     let mut buffer = Vec::new();
                     let list = Model::STREAMS.map(|stream| Position { stream, seq: 0 });
@@ -168,6 +172,7 @@ proptest! {
             }
         }
         prop_assert_eq!((model.holes, model.gaps), (model.lost, model.skipped));
+        prop_assert_eq!(model.sync_answers, model.syncs);
     }
 
     #[test]

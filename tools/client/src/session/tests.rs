@@ -93,6 +93,10 @@ pub(super) fn push(stream: u32, seq: u64) -> Vec<u8> {
     bytes_of(Frame::Push(wire::Push { stream, seq, payload: b"hi" }))
 }
 
+fn sync(epoch: u64) -> Vec<u8> {
+    bytes_of(Frame::Sync(Sync { epoch: Epoch(epoch), positions: Positions::EMPTY }))
+}
+
 #[test]
 fn a_first_login_takes_the_servers_positions_without_calling_them_lost() {
     let mut phone = Phone::new();
@@ -181,12 +185,28 @@ fn another_epoch_forgets_positions_at_login_and_in_the_middle() {
     phone.told.clear();
     phone.hear(welcome(2, &[(STREAM_INBOX, 5)])).unwrap();
     phone.hear(push(STREAM_INBOX, 6)).unwrap();
-    let sync = bytes_of(Frame::Sync(Sync { epoch: Epoch(3), positions: Positions::EMPTY }));
     phone.out.clear();
-    phone.hear([sync, push(STREAM_INBOX, 1)].concat()).unwrap();
+    phone.hear([sync(3), push(STREAM_INBOX, 1)].concat()).unwrap();
     assert_eq!(phone.told, ["attached e2 true", "message 0:6", "epoch 3", "message 0:1"]);
-    phone.at(500).unwrap();
-    assert_eq!(phone.said(), ["ack ", "ack 0:1"], "the Sync is answered, and the old epoch's position is not acknowledged");
+    assert_eq!(
+        phone.said(),
+        ["ack ", "ack 0:1"],
+        "the Sync is answered, and the old epoch's position is not acknowledged"
+    );
+}
+
+#[test]
+fn each_sync_is_answered_at_once_by_an_empty_acknowledgement() {
+    let mut phone = Phone::attached();
+    phone.hear([push(STREAM_INBOX, 1), sync(2), sync(3)].concat()).unwrap();
+    assert_eq!(phone.said(), ["ack ", "ack "]);
+    phone.at(5_000).unwrap();
+    assert!(phone.said().is_empty());
+
+    let step = phone.session.step(5_000, &sync(4), &mut |_| {});
+    assert_eq!(step, Ok(Some(sync(4).len())));
+    phone.at(5_000).unwrap();
+    assert_eq!(phone.said(), ["ack "], "also when frames are taken one by one");
 }
 
 #[test]

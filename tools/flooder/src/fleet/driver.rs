@@ -101,11 +101,12 @@ impl<'a, T: Transport> Driver<'a, T> {
             self.begin_new();
             self.paced_churn();
             self.paced_pings();
-            self.wheel.pop(self.now_ms(), &mut due);
-            due.drain(..).for_each(|phone| self.look_at(phone));
             self.transport.wait(self.patience(), &mut ready)?;
             self.now_ns = now_ns();
             ready.drain(..).for_each(|event| self.on_ready(event));
+            // Behind the sockets: an answer that has arrived must not be missed for being read late.
+            self.wheel.pop(self.now_ms(), &mut due);
+            due.drain(..).for_each(|phone| self.look_at(phone));
             self.publish();
         }
     }

@@ -14,6 +14,8 @@ use crate::transport::{Ready, Transport};
 
 /// What a phone may have waiting for its socket; beyond it the phone is cut off.
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
+/// A misbehaving phone that was told to stay away comes back after this.
+const NUISANCE_BACK_MS: u64 = 1_000;
 /// A slow phone's heartbeat; it cannot be told the agreed one, as it does not read.
 pub(super) const SLOW_HEARTBEAT_MS: u64 = 20_000;
 
@@ -143,7 +145,7 @@ impl<T: Transport> Driver<'_, T> {
             let unsent = &mut self.phones[id as usize].unsent;
             unsent.extend_from_slice(&bytes[written..]);
             if unsent.len() > UNSENT_BYTES_MAX {
-                self.end(id, "own");
+                self.end(id, "unsent");
             }
         }
     }
@@ -183,14 +185,20 @@ impl<T: Transport> Driver<'_, T> {
         let random = self.random.next_u64();
         let phone = &mut self.phones[id as usize];
         phone.drop_buffers();
-        match phone.session.disconnected(random) {
-            Reconnect::Never(_) => {
-                phone.link = Link::Retired;
-                self.stats.retired += 1;
-            }
-            Reconnect::After { ms, .. } => {
+        let wait_ms = match (phone.session.disconnected(random), phone.manner) {
+            (Reconnect::After { ms, .. }, _) => Some(ms),
+            (Reconnect::Never(_), Manner::Good) => None,
+            // A nuisance is not put off by being told to stay away.
+            (Reconnect::Never(_), _) => Some(NUISANCE_BACK_MS),
+        };
+        match wait_ms {
+            Some(ms) => {
                 phone.link = Link::Waiting;
                 phone.until_ms = now_ms + ms;
+            }
+            None => {
+                phone.link = Link::Retired;
+                self.stats.retired += 1;
             }
         }
         self.arm(id);
