@@ -6,7 +6,9 @@ use bus::{Attach, Attached, Down};
 use metrics::DispatcherMetric as Metric;
 use route::{Handle, Membership, Place};
 use store::Stream;
-use wire::{ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Sync, VERSION, Welcome};
+use wire::{
+    ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Sync, VERSION, Welcome,
+};
 
 /// What a device that may not attach is told before it is.
 const RETRY_AFTER_MS: u32 = 1000;

@@ -16,6 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use route::Place;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -254,28 +255,13 @@ impl Hub {
     /// Takes a bounded number of records from a worker's ring; nonsense costs the link.
     fn take_records(&mut self, number: u16) {
         let Some(inbox) = &mut self.inboxes[usize::from(number)] else { return };
-        let mut failed = None;
-        for _ in 0..UP_RECORDS_MAX {
-            let record = match inbox.rx.peek() {
-                Ok(Some(record)) => record,
-                Ok(None) => break,
-                Err(error) => {
-                    failed = Some(error.to_string());
-                    break;
-                }
-            };
-            match Up::decode(record.kind, record.bytes) {
-                Ok(record) => self.core.record(number, record),
-                Err(error) => {
-                    failed = Some(error.to_string());
-                    break;
-                }
-            }
-            inbox.rx.advance();
-        }
-        inbox.rx.release();
+        let core = &mut self.core;
+        let taken = bus::take(&mut inbox.rx, UP_RECORDS_MAX, |kind, bytes| {
+            core.record(number, Up::decode(kind, bytes)?);
+            Ok(ControlFlow::Continue(()))
+        });
         self.busy |= inbox.rx.backlog_bytes() > 0;
-        if let Some(error) = failed {
+        if let Err(error) = taken {
             eprintln!("dispatcher: link {number} is unusable and dropped: {error}");
             self.core.count(Metric::LinkRefused, 1);
             self.drop_link(number);

@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signalfd::SignalFd;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -300,38 +301,26 @@ impl Worker {
 
     fn take_orders(&mut self) -> Result<(), WorkerError> {
         let Some(inbox) = &mut self.inbox else { return Ok(()) };
-        let mut failed = None;
-        for _ in 0..limits::DOWN_RECORDS_MAX {
-            if self.core.topics.is_full() {
-                break;
-            }
-            let record = match inbox.rx.peek() {
-                Ok(Some(record)) => record,
-                Ok(None) => break,
-                Err(error) => {
-                    failed = Some(error.to_string());
-                    break;
-                }
-            };
-            let order = Down::decode(record.kind, record.bytes);
-            let linked = matches!(order, Ok(Down::Linked));
-            if let Err(error) = order.and_then(|order| self.core.order(order)) {
-                failed = Some(error.to_string());
-                break;
-            }
-            inbox.rx.advance();
-            if linked {
-                self.reattach = Some(0);
-                break;
-            }
+        if self.core.topics.is_full() {
+            return Ok(());
         }
-        inbox.rx.release();
+        let (core, mut linked) = (&mut self.core, false);
+        let taken = bus::take(&mut inbox.rx, limits::DOWN_RECORDS_MAX, |kind, bytes| {
+            let order = Down::decode(kind, bytes)?;
+            linked |= order == Down::Linked;
+            core.order(order)?;
+            let enough = linked || core.topics.is_full();
+            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
         self.busy |= inbox.rx.backlog_bytes() > 0 && !self.core.topics.is_full();
-        if let Some(error) = failed {
+        if let Err(error) = taken {
             eprintln!("the dispatcher's ring is unusable, linking anew: {error}");
             self.unlink();
-        } else if self.reattach == Some(0) && self.listener.is_none() && !self.core.draining {
-            self.listen()?;
+        } else if linked {
+            self.reattach = Some(0);
+            if self.listener.is_none() && !self.core.draining {
+                self.listen()?;
+            }
         }
         Ok(())
     }

@@ -18,12 +18,14 @@ mod down;
 mod field;
 mod heartbeat;
 mod link;
+mod take;
 mod up;
 
 pub use down::{Attached, Down};
 pub use field::BusError;
 pub use heartbeat::{HEARTBEATS_S, agree};
 pub use link::{Guard, Link, LinkError, Listener, Offer, Peer, connect, offer};
+pub use take::{TakeError, take};
 pub use up::{Attach, KIND_ATTACH, Up};
 
 #[cfg(test)]
