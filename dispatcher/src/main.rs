@@ -65,11 +65,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     })?;
     println!("ready api={}", listener.local_addr()?);
     let router = api::router(hand.clone(), access, limits(&settings));
-    runtime.spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            eprintln!("dispatcher: HTTP ended: {error}");
-        }
-    });
+    runtime.spawn(dispatcher::serve(listener, router));
     runtime.spawn(async move {
         let mut interval = tokio::time::interval(KEYS_POLL);
         loop {
