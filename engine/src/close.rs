@@ -17,6 +17,8 @@ impl Core {
     /// The same with a given moment to come back.
     pub fn close_with(&mut self, slot: usize, reason: Reason, retry_after_ms: u32) {
         self.page.closed(reason);
+        // Whoever may not come back is not told when.
+        let retry_after_ms = if reason.may_reconnect() { retry_after_ms } else { 0 };
         if tells(reason) && self.conns[slot].outbound.is_none() {
             self.say_farewell(slot, reason, retry_after_ms);
         }

@@ -70,6 +70,8 @@ pub struct Core {
     pub pool: BufPool,
     pub topics: Topics,
     pub keys: TokenKeys,
+    /// Keys told by a dispatcher that is not ready yet; they replace the others when it is.
+    pub keys_told: TokenKeys,
     pub up: UpQueue,
     pub page: Page,
     pub scratch: Vec<u8>,
@@ -109,6 +111,7 @@ impl Core {
             pool: BufPool::new(config.buffer_pool_bytes),
             topics: Topics::new(slots),
             keys: TokenKeys::new(),
+            keys_told: TokenKeys::new(),
             up: UpQueue::default(),
             scratch: vec![0; limits::READ_BYTES_MAX],
             unread: VecDeque::new(),

@@ -39,12 +39,19 @@ impl Core {
             }
             Down::TokenKey { kid, secret } => {
                 let field = "kid: more keys than a worker holds";
-                self.keys.insert(kid, secret).map_err(|_| BusError::Field { kind: 1, field })?;
+                let keys = if self.linked { &mut self.keys } else { &mut self.keys_told };
+                keys.insert(kid, secret).map_err(|_| BusError::Field { kind: 1, field })?;
             }
             Down::TokenKeyGone { kid } => {
-                self.keys.remove(kid);
+                let keys = if self.linked { &mut self.keys } else { &mut self.keys_told };
+                keys.remove(kid);
             }
             Down::Linked => {
+                // Keys that were retired while no dispatcher was there end here, and not before: phones log
+                // in all the while.
+                if !self.linked {
+                    self.keys = std::mem::take(&mut self.keys_told);
+                }
                 self.linked = true;
                 self.page.set(WorkerMetric::Linked, 1);
             }

@@ -7,6 +7,7 @@ use bus::{Attach, Guard, Link, LinkError, Offer, Up};
 use conn::{Input, State};
 use metrics::WorkerMetric;
 use shmring::Consumer;
+use token::TokenKeys;
 use wire::Reason;
 
 /// The incoming half of a link.
@@ -27,6 +28,7 @@ impl Core {
         let Link { tx, rx, guard } = bus::offer(socket, offer, self.config.ring_bytes, self.page.shared())?;
         self.link = self.link.wrapping_add(1).max(1);
         self.linked = false;
+        self.keys_told = TokenKeys::new();
         self.up.link(tx);
         self.page.add(WorkerMetric::Relinks, 1);
         Ok(Inbox { rx, guard })

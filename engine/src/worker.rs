@@ -281,21 +281,24 @@ impl Worker {
                 registry.register(&mut SourceFd(&socket), BUS_SOCKET, Interest::READABLE)?;
                 registry.register(&mut SourceFd(&bell), BUS_BELL, Interest::READABLE)?;
                 self.inbox = Some(inbox);
-                (self.relink_at, self.relink_ms) = (None, limits::RELINK_MS_MIN);
+                self.relink_at = None;
             }
-            Err(_) => {
-                self.relink_at = Some(Instant::now() + Duration::from_millis(self.relink_ms));
-                self.relink_ms = (self.relink_ms * 2).min(limits::RELINK_MS_MAX);
-            }
+            Err(_) => self.relink_later(),
         }
         Ok(())
+    }
+
+    /// Backs off until a dispatcher shows that it is well.
+    fn relink_later(&mut self) {
+        self.relink_at = Some(Instant::now() + Duration::from_millis(self.relink_ms));
+        self.relink_ms = (self.relink_ms * 2).min(limits::RELINK_MS_MAX);
     }
 
     /// Lets go of a dead or nonsensical dispatcher; dropping the descriptors takes them out of epoll.
     fn unlink(&mut self) {
         self.inbox = None;
         self.reattach = None;
-        self.relink_at = Some(Instant::now());
+        self.relink_later();
         self.core.link_lost();
     }
 

@@ -16,10 +16,24 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use thiserror::Error;
 
-/// Rises with every change of a record's layout; both sides must agree.
-pub const BUS_VERSION: u16 = 1;
+/// A fingerprint of the sources that lay records out. Two builds that differ there would put garbage on
+/// phones' connections; they refuse each other instead, and nobody has to remember to raise a number.
+pub const LAYOUT: u32 = {
+    let sources = [include_bytes!("up.rs").as_slice(), include_bytes!("down.rs"), include_bytes!("field.rs")];
+    // FNV-1a: any change has to show, and it has to be computable here.
+    let (mut hash, mut file) = (0x811c_9dc5_u32, 0);
+    while file < sources.len() {
+        let mut at = 0;
+        while at < sources[file].len() {
+            hash = (hash ^ sources[file][at] as u32).wrapping_mul(0x0100_0193);
+            at += 1;
+        }
+        file += 1;
+    }
+    hash
+};
 const MAGIC: [u8; 4] = *b"MLB1";
-const OFFER_BYTES: usize = 16;
+const OFFER_BYTES: usize = 20;
 const FDS: usize = 5;
 /// Workers that may wait to be accepted; each waits at most once.
 const BACKLOG: i32 = 1024;
@@ -64,24 +78,24 @@ impl Offer {
     fn to_bytes(self) -> [u8; OFFER_BYTES] {
         let mut out = [0; OFFER_BYTES];
         out[..4].copy_from_slice(&MAGIC);
-        out[4..6].copy_from_slice(&BUS_VERSION.to_le_bytes());
-        out[6..8].copy_from_slice(&self.worker.to_le_bytes());
-        out[8..12].copy_from_slice(&self.pid.to_le_bytes());
-        out[12..].copy_from_slice(&self.connections_max.to_le_bytes());
+        out[4..8].copy_from_slice(&LAYOUT.to_le_bytes());
+        out[8..10].copy_from_slice(&self.worker.to_le_bytes());
+        out[12..16].copy_from_slice(&self.pid.to_le_bytes());
+        out[16..].copy_from_slice(&self.connections_max.to_le_bytes());
         out
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, LinkError> {
         let bytes: &[u8; OFFER_BYTES] = bytes.try_into().map_err(|_| LinkError::Offer("wrong length"))?;
-        let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if bytes[..4] != MAGIC {
             return Err(LinkError::Offer("wrong magic"));
         }
-        if half(4) != BUS_VERSION {
-            return Err(LinkError::Offer("another bus version"));
+        if word(4) != LAYOUT {
+            return Err(LinkError::Offer("the records of another build"));
         }
-        Ok(Self { worker: half(6), pid: word(8), connections_max: word(12) })
+        let worker = u16::from_le_bytes([bytes[8], bytes[9]]);
+        Ok(Self { worker, pid: word(12), connections_max: word(16) })
     }
 }
 

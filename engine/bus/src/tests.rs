@@ -114,8 +114,8 @@ fn an_offer_that_is_none_is_refused() {
     for (message, fds) in [
         (&b"GET / HTTP/1.1\r\n"[..], 0),
         (b"short", 0),
-        (b"MLB1\x01\x00\x03\x00aaaabbbb", 0),
-        (b"MLB1\x01\x00\x03\x00aaaabbbb", 5),
+        (b"MLB1aaaabbbbccccdddd", 0),
+        (b"MLB1aaaabbbbccccdddd", 5),
     ] {
         let socket = connect(&path).expect("connected");
         let null = std::fs::File::open("/dev/null").expect("open");

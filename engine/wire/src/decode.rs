@@ -2,7 +2,7 @@
 
 use crate::{
     Epoch, Frame, FrameType, GoAway, Hello, Limits, Positions, ProbeReply, Push, Subscription,
-    SubscriptionStatus, Sync, Welcome, WireError, limits, varint,
+    SubscriptionStatus, Sync, VERSION, Welcome, WireError, limits, varint,
 };
 
 /// What the front of a byte string holds.
@@ -92,6 +92,11 @@ fn body(kind: FrameType, bytes: &[u8]) -> Result<Frame<'_>, WireError> {
 
 fn hello(mut b: Body<'_>) -> Result<Frame<'_>, WireError> {
     let version = b.u8("hello: version")?;
+    if version != VERSION {
+        // The layout behind another version's first byte is not ours to judge: the receiver answers it by name.
+        let (token, epoch, positions) = (&[][..], Epoch(0), Positions::EMPTY);
+        return Ok(Frame::Hello(Hello { version, token, heartbeat_s: 0, epoch, positions }));
+    }
     let token_bytes = b.u32("hello: token length")? as usize;
     if token_bytes > limits::TOKEN_BYTES_MAX {
         return Err(WireError::Field("hello: token length"));

@@ -113,6 +113,16 @@ fn a_length_is_judged_before_the_body_arrives() {
 }
 
 #[test]
+fn a_hello_of_another_version_is_known_by_its_first_byte() {
+    for bytes in [&[0xC0, 0x01, 0x02][..], &[0xC0, 0x03, 0x02, 0xFF, 0x41]] {
+        let Ok(Decoded::Frame(Frame::Hello(hello), used)) = decode(bytes, Limits::FROM_DEVICE) else {
+            panic!("{bytes:02x?} is a Hello of version 2")
+        };
+        assert_eq!((hello.version, used), (2, bytes.len()));
+    }
+}
+
+#[test]
 fn every_reason_has_its_own_code_and_word() {
     for (i, a) in Reason::ALL.iter().enumerate() {
         assert_eq!(Reason::from_code(*a as u8), Some(*a));
@@ -157,7 +167,7 @@ proptest! {
         prop_assert_eq!(goaway.addresses().collect::<Vec<_>>(), addresses.iter().map(String::as_str).collect::<Vec<_>>());
         let status = SubscriptionStatus::Member;
         let frames = [
-            Frame::Hello(Hello { version, token: &token, heartbeat_s, epoch, positions }),
+            Frame::Hello(Hello { version: VERSION, token: &token, heartbeat_s, epoch, positions }),
             Frame::Welcome(Welcome { version, epoch, heartbeat_s, ack_delay_ms, ack_every, positions }),
             Frame::Push(Push { stream, seq, payload: &payload }),
             Frame::Ack(positions),

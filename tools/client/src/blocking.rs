@@ -22,6 +22,7 @@ pub enum Received {
     Hole { stream: StreamId, missing: u64 },
     UnknownStream { stream: StreamId },
     Gap { stream: StreamId, missing: u64 },
+    Rewound { stream: StreamId, seq: Seq },
     EpochChanged { epoch: Epoch },
     Subscription { status: SubscriptionStatus, stream: StreamId, topic: String },
     Pong,
@@ -40,6 +41,7 @@ impl From<Event<'_>> for Received {
             Event::Hole { stream, missing } => Self::Hole { stream, missing },
             Event::UnknownStream { stream } => Self::UnknownStream { stream },
             Event::Gap { stream, missing } => Self::Gap { stream, missing },
+            Event::Rewound { stream, seq } => Self::Rewound { stream, seq },
             Event::EpochChanged { epoch } => Self::EpochChanged { epoch },
             Event::Subscription { status, stream, topic } => {
                 Self::Subscription { status, stream, topic: topic.into() }

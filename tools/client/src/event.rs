@@ -50,6 +50,14 @@ pub enum Event<'a> {
         /// How many.
         missing: u64,
     },
+    /// The server stands behind us in a stream of our own epoch, although our Hello said where we stand: it
+    /// has lost messages we have. We follow it, or we would take what it numbers anew for duplicates.
+    Rewound {
+        /// Which stream.
+        stream: StreamId,
+        /// Where it goes on behind.
+        seq: Seq,
+    },
     /// The streams have a new epoch; the positions we held are forgotten.
     EpochChanged {
         /// The new epoch.

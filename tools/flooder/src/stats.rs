@@ -50,7 +50,7 @@ counters! {
     gaps,
     /// Pushes on a stream that was never announced.
     unknown_streams,
-    /// Times a phone had to forget its positions.
+    /// Times a phone had to forget positions: a new epoch, or a server that lost messages.
     epoch_changes,
     /// Ack frames sent.
     acks,

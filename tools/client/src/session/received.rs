@@ -56,6 +56,7 @@ impl Session {
         } else {
             for p in welcome.positions.iter() {
                 self.skip_to(p.stream, p.seq, sink)?;
+                self.rewind_to(p.stream, p.seq, sink)?;
             }
         }
         self.state = State::Attached;
@@ -117,6 +118,21 @@ impl Session {
             let missing = seq - entry.seq;
             entry.seq = seq;
             sink(Event::Gap { stream, missing });
+        }
+        Ok(())
+    }
+
+    /// Follows a server that stands behind us after our Hello.
+    fn rewind_to(
+        &mut self,
+        stream: StreamId,
+        seq: Seq,
+        sink: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), SessionError> {
+        let (entry, _) = self.streams.get_or_add(stream, seq)?;
+        if seq < entry.seq {
+            entry.seq = seq;
+            sink(Event::Rewound { stream, seq });
         }
         Ok(())
     }

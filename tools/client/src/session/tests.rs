@@ -67,6 +67,7 @@ fn short(event: Event<'_>) -> String {
         Event::Hole { stream, missing } => format!("hole {stream} {missing}"),
         Event::Gap { stream, missing } => format!("gap {stream} {missing}"),
         Event::UnknownStream { stream } => format!("unknown {stream}"),
+        Event::Rewound { stream, seq } => format!("rewound {stream}:{seq}"),
         Event::EpochChanged { epoch } => format!("epoch {}", epoch.0),
         Event::Subscription { status, stream, topic } => format!("{topic} {status:?} {stream}"),
         Event::GoAway { reason, .. } => format!("goaway {}", reason.map_or("unknown", Reason::as_str)),
@@ -171,9 +172,23 @@ fn coming_back_in_the_same_epoch_keeps_positions_and_counts_what_was_skipped() {
     phone.session.connected(10, &mut phone.out);
     assert_eq!(phone.said(), ["hello e1 0:3"], "and no acknowledgement on the new connection");
     phone.told.clear();
-    phone.hear(welcome(1, &[(STREAM_INBOX, 1), (STREAM_ALL, 2)])).unwrap();
+    phone.hear(welcome(1, &[(STREAM_INBOX, 3), (STREAM_ALL, 2)])).unwrap();
     phone.hear([push(STREAM_INBOX, 2), push(STREAM_INBOX, 4)].concat()).unwrap();
     assert_eq!(phone.told, ["gap 1 2", "attached e1 false", "duplicate 0:2", "message 0:4"]);
+}
+
+#[test]
+fn a_server_that_lost_messages_is_followed_back() {
+    let mut phone = Phone::attached();
+    for seq in 1..=3 {
+        phone.hear(push(STREAM_INBOX, seq)).unwrap();
+    }
+    phone.session.disconnected(0);
+    phone.session.connected(10, &mut phone.out);
+    phone.told.clear();
+    phone.hear(welcome(1, &[(STREAM_INBOX, 1)])).unwrap();
+    phone.hear(push(STREAM_INBOX, 2)).unwrap();
+    assert_eq!(phone.told, ["rewound 0:1", "attached e1 false", "message 0:2"], "a new message, not a duplicate");
 }
 
 #[test]

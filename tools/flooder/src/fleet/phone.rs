@@ -145,7 +145,7 @@ impl Phone {
             Event::Hole { missing, .. } => stats.counters.session_missing += missing,
             Event::Gap { missing, .. } => stats.counters.gaps += missing,
             Event::UnknownStream { .. } => stats.counters.unknown_streams += 1,
-            Event::EpochChanged { .. } => stats.counters.epoch_changes += 1,
+            Event::EpochChanged { .. } | Event::Rewound { .. } => stats.counters.epoch_changes += 1,
             Event::GoAway { reason, .. } => heard.goaway = Some(reason.map_or("unknown", Reason::as_str)),
             Event::Subscription { .. } | Event::Load { .. } => {}
         };
