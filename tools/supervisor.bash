@@ -218,7 +218,8 @@ supervise() {
     fi
     rm -f "$RUN_DIR/ready"
     trap 'say "asked to stop"; end 0' TERM INT
-    trap 'say "reloading keys"; signal dispatcher HUP' HUP
+    # The terminal that started it may close; keys are looked at every second, so there is nothing to reload.
+    trap '' HUP
     record supervisor $$ 0
     find_cpus
     uptime_ms

@@ -31,10 +31,11 @@ pub fn listen(address: SocketAddr, backlog: i32, by_cpu: bool) -> Result<TcpList
     // A push is one write and must not wait for the acknowledgement of an earlier one.
     socket.set_tcp_nodelay(true).map_err(failed("TCP_NODELAY"))?;
     socket.bind(&address.into()).map_err(failed("bind"))?;
+    socket.listen(backlog).map_err(failed("listen"))?;
     if by_cpu {
+        // After listen: a socket with a program of its own cannot join a group that listens already.
         steer_by_cpu(&socket).map_err(failed("SO_ATTACH_REUSEPORT_CBPF"))?;
     }
-    socket.listen(backlog).map_err(failed("listen"))?;
     Ok(TcpListener::from_std(socket.into()))
 }
 
