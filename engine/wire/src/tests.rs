@@ -12,12 +12,13 @@ fn hex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(|p| u8::from_str_radix(core::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
 }
 
-/// `docs/protocol.md` has one table of vectors, "| name | side | hex | meaning |"; this test reads that very file.
+/// `docs/protocol.md` has two tables of vectors, "| name | side | hex | meaning |"; this test reads that very
+/// file. Rows named V encode back to the same bytes, rows named D are only read.
 #[test]
 fn vectors_of_the_document() {
     let document = include_str!("../../../docs/protocol.md");
     let mut seen = 0;
-    for line in document.lines().filter(|l| l.starts_with("| V")) {
+    for line in document.lines().filter(|l| l.starts_with("| V") || l.starts_with("| D0")) {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let (name, side, bytes, meaning) =
             (cells[1], cells[2], hex(cells[3].trim_matches('`')), cells[4].trim_matches('`'));
@@ -25,7 +26,7 @@ fn vectors_of_the_document() {
         let got = match decode(&bytes, limits) {
             Ok(Decoded::Frame(frame, used)) => {
                 assert_eq!(used, bytes.len(), "{name}: whole vector used");
-                assert_eq!(bytes_of(frame), bytes, "{name}: encodes back");
+                assert_eq!(bytes_of(frame) == bytes, name.starts_with('V'), "{name}: encodes back, or not");
                 describe(frame)
             }
             Ok(Decoded::Skip(used)) => format!("skip {used}"),

@@ -1,6 +1,6 @@
 //! The state machine of one device.
 
-use wire::{Decoded, Epoch, Frame, Hello, Limits, Position, Positions, Reason};
+use wire::{Decoded, Epoch, Frame, Hello, Limits, Position, Positions, Reason, StreamId};
 
 use crate::streams::{Entry, Streams};
 use crate::{Config, Event, Reconnect, SessionError};
@@ -106,6 +106,16 @@ impl Session {
     /// Where the device stands. To be saved together with the messages, not before them.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
         self.streams.positions()
+    }
+
+    /// The names of the topics among them. To be saved too: an end of membership comes by name.
+    pub fn topics(&self) -> impl Iterator<Item = (StreamId, &str)> {
+        self.streams.topics()
+    }
+
+    /// Gives a restored topic its name back.
+    pub fn restore_topic(&mut self, stream: StreamId, name: &str) {
+        self.streams.name(stream, name);
     }
 
     /// Whether Welcome was received on this connection.
@@ -215,6 +225,7 @@ impl Session {
         if self.state != State::Attached || !self.has_news() {
             return;
         }
+        let before = out.len();
         // An empty Ack answers a Sync: the server hears no other before it.
         for _ in 0..std::mem::take(&mut self.syncs_unanswered) {
             Frame::Ack(Positions::EMPTY).encode(out);
@@ -222,7 +233,9 @@ impl Session {
         if self.unacknowledged > 0 {
             self.write_ack(out);
         }
-        self.sent(now_ms);
+        if out.len() > before {
+            self.sent(now_ms);
+        }
     }
 
     /// Sends a heartbeat now, behind any acknowledgement that waits. Needs no call: [`Session::tick`]
@@ -289,6 +302,10 @@ impl Session {
     fn write_ack(&mut self, out: &mut Vec<u8>) {
         let length = |e: &Entry| wire::varint::len(u64::from(e.stream)) + wire::varint::len(e.seq);
         let body: usize = self.streams.iter().filter(|e| e.unacknowledged).map(length).sum();
+        if body == 0 {
+            // What was unacknowledged was of a topic we left. An empty Ack would be taken for a Sync's answer.
+            return self.all_acknowledged();
+        }
         out.push(wire::FrameType::Ack as u8);
         wire::varint::push(out, body as u64);
         for entry in self.streams.iter().filter(|e| e.unacknowledged) {

@@ -69,6 +69,11 @@ impl Streams {
         }
     }
 
+    /// Streams and names of the topics whose name is known.
+    pub fn topics(&self) -> impl Iterator<Item = (StreamId, &str)> {
+        self.topics.iter().filter(|t| !t.name.is_empty()).map(|t| (t.entry.stream, &*t.name))
+    }
+
     /// Drops the topic of this name, if it is known.
     pub fn remove(&mut self, name: &str) {
         self.topics.retain(|t| &*t.name != name);

@@ -188,7 +188,11 @@ fn a_server_that_lost_messages_is_followed_back() {
     phone.told.clear();
     phone.hear(welcome(1, &[(STREAM_INBOX, 1)])).unwrap();
     phone.hear(push(STREAM_INBOX, 2)).unwrap();
-    assert_eq!(phone.told, ["rewound 0:1", "attached e1 false", "message 0:2"], "a new message, not a duplicate");
+    assert_eq!(
+        phone.told,
+        ["rewound 0:1", "attached e1 false", "message 0:2"],
+        "a new message, not a duplicate"
+    );
 }
 
 #[test]
@@ -235,8 +239,11 @@ fn topics_start_where_the_subscription_says_and_end_with_it() {
     phone.hear(answer(SubscriptionStatus::Member, TOPIC, 10)).unwrap();
     phone.hear(push(TOPIC, 11)).unwrap();
     assert_eq!(phone.session.positions().last(), Some(Position { stream: TOPIC, seq: 11 }));
+    assert_eq!(phone.session.topics().collect::<Vec<_>>(), [(TOPIC, "news")]);
     phone.hear(answer(SubscriptionStatus::NotMember, 0, 0)).unwrap();
     assert_eq!(phone.session.positions().count(), 0);
+    phone.at(500).unwrap();
+    assert!(phone.said().is_empty(), "an empty Ack would answer a Sync");
     phone.hear(push(99, 5)).unwrap();
     let tail: Vec<_> = phone.told[phone.told.len() - 2..].to_vec();
     assert_eq!(tail, ["unknown 99", "message 99:5"]);
