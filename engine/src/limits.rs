@@ -15,6 +15,10 @@ pub const FANOUT_WALK_BYTES_MAX: usize = 16 << 10;
 /// Fan-out bytes that wait for a walk before the ring is left alone (`fanout_queued`); the dispatcher then
 /// finds the ring full and holds back.
 pub const FANOUT_WAITING_BYTES_MAX: usize = 1 << 20;
+/// Topics without members whose memory is kept for the next ones; that of more is given back.
+pub const TOPICS_SPARE_MAX: usize = 64;
+/// Bytes of members and frames up to which a topic's memory is kept.
+pub const TOPIC_SPARE_BYTES_MAX: usize = 8 << 10;
 /// Deadlines handled in one turn.
 pub const EXPIRED_MAX: usize = 256;
 /// Slots looked at in one turn while connections are re-attached.

@@ -57,6 +57,9 @@ pub struct Topics {
     index: HashMap<(AppId, StreamId), u32, FixedState>,
     topics: Slab<Topic>,
     memberships: Slab<Membership>,
+    /// Topics that lost their last member, for the next ones: many have a single member, and come and go
+    /// with it.
+    spare: Vec<Topic>,
     ready: VecDeque<u32>,
     walk: Option<Walk>,
     /// The frames of the walk under way, and for each its number and where it starts.
@@ -74,6 +77,7 @@ impl Topics {
             index: HashMap::with_hasher(FixedState::default()),
             topics: Slab::new(),
             memberships: Slab::with_capacity(members_max),
+            spare: Vec::with_capacity(limits::TOPICS_SPARE_MAX),
             ready: VecDeque::new(),
             walk: None,
             frames: Vec::new(),
@@ -89,9 +93,11 @@ impl Topics {
         if self.find(app, stream, *chain).is_some() {
             return;
         }
-        let topics = &mut self.topics;
-        let at =
-            *self.index.entry((app, stream)).or_insert_with(|| topics.insert(Topic::new(app, stream)) as u32);
+        let (topics, spare) = (&mut self.topics, &mut self.spare);
+        let at = *self.index.entry((app, stream)).or_insert_with(|| {
+            let topic = spare.pop().unwrap_or_else(Topic::new);
+            topics.insert(Topic { key: (app, stream), ..topic }) as u32
+        });
         let place = self.topics[at as usize].add(Member { slot, joined: self.number });
         *chain = self.memberships.insert(Membership { topic: at, place, next: *chain }) as u32;
     }
@@ -234,8 +240,12 @@ impl Topics {
         if walked || self.topics.get(at as usize).is_none_or(|t| t.live > 0 || t.queued) {
             return;
         }
-        let topic = self.topics.remove(at as usize);
+        let mut topic = self.topics.remove(at as usize);
         self.index.remove(&topic.key);
+        if self.spare.len() < limits::TOPICS_SPARE_MAX && topic.bytes() <= limits::TOPIC_SPARE_BYTES_MAX {
+            topic.empty();
+            self.spare.push(topic);
+        }
     }
 }
 
@@ -246,9 +256,9 @@ fn first_after(marks: &[(u32, usize)], joined: u32) -> Option<usize> {
 }
 
 impl Topic {
-    fn new(app: AppId, stream: StreamId) -> Self {
+    fn new() -> Self {
         Self {
-            key: (app, stream),
+            key: (AppId(0), 0),
             members: Vec::new(),
             vacant: NO_PLACE,
             live: 0,
@@ -256,6 +266,17 @@ impl Topic {
             marks: VecDeque::new(),
             queued: false,
         }
+    }
+
+    /// Memory held for members and frames.
+    fn bytes(&self) -> usize {
+        self.members.capacity() * size_of::<Member>() + self.frames.capacity()
+    }
+
+    /// Forgets the places of members that left; nothing else is left in a topic that nobody is in.
+    fn empty(&mut self) {
+        self.members.clear();
+        self.vacant = NO_PLACE;
     }
 
     fn add(&mut self, member: Member) -> u32 {

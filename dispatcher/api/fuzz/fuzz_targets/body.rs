@@ -38,7 +38,10 @@ fuzz_target!(|body: &[u8]| {
             let batch = parse_batch(&batch, &scope).expect("a good message makes a good batch");
             assert_eq!(batch.submissions, [message.submission]);
             assert_eq!((batch.count, batch.refused.len()), (1, 0));
-            assert_eq!(batch.invalid.into_iter().map(|(_, bad)| bad).next().unwrap_or_default(), message.invalid);
+            assert_eq!(
+                batch.invalid.into_iter().map(|(_, bad)| bad).next().unwrap_or_default(),
+                message.invalid
+            );
         }
         Err(problem) => of_the_client(&problem),
     }

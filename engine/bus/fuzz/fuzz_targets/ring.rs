@@ -16,12 +16,21 @@ const RECORDS: u64 = 4096;
 
 #[derive(Arbitrary, Debug)]
 enum Event {
-    Push { kind: u8, bytes: u16 },
+    Push {
+        kind: u8,
+        bytes: u16,
+    },
     Publish,
-    Take { release: bool },
+    Take {
+        release: bool,
+    },
     Sleep,
     /// Writes a value as it is, or near the one that is there.
-    Scribble { place: u16, value: u64, near: bool },
+    Scribble {
+        place: u16,
+        value: u64,
+        near: bool,
+    },
 }
 
 fuzz_target!(|events: Vec<Event>| {
@@ -29,7 +38,8 @@ fuzz_target!(|events: Vec<Event>| {
     let memory = File::from(segment.fd().try_clone_to_owned().expect("a descriptor"));
     let attached = segment.fd().try_clone_to_owned().expect("a descriptor");
     let attached = Segment::attach(attached, CAPACITY_BYTES).expect("a ring that was just created");
-    let (bell, other) = (Doorbell::create().expect("a descriptor"), Doorbell::create().expect("a descriptor"));
+    let (bell, other) =
+        (Doorbell::create().expect("a descriptor"), Doorbell::create().expect("a descriptor"));
     let (mut tx, mut rx) = (segment.into_producer(bell), attached.into_consumer(other));
     for event in events {
         match event {
