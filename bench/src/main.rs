@@ -1,2 +1,157 @@
-//! stub
-fn main() {}
+//! Measurements, and the processes they are made of.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bench::codec;
+use bench::compare::compare;
+use bench::memory::{MemorySize, memory};
+use bench::promises::Promises;
+use bench::scenario::{Scenario, Size};
+use bench::{Error, LOAD_CPU, SERVER_CPU, floor};
+use clap::{Args, Parser, Subcommand};
+use core_affinity::CoreId;
+use serde::Serialize;
+
+/// Measures the node against a bare epoll loop that makes the same system calls, and the protocol against
+/// others. Wants an otherwise idle machine of two cores or more.
+#[derive(Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Engine and floor in turn, and idle memory
+    Compare(CompareArgs),
+    /// Bytes and nanoseconds of a push, its acknowledgement and a heartbeat, beside XMPP and MQTT
+    Codec {
+        /// Print one JSON object instead of the table
+        #[arg(long)]
+        json: bool,
+    },
+    /// What is promised, beside what was measured last
+    Promises {
+        /// What `bench compare --json` wrote to standard output
+        #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results/compare.json"))]
+        results: PathBuf,
+    },
+    /// Be the floor, with orders on standard input
+    #[command(hide = true)]
+    Floor {
+        /// The core to run on
+        #[arg(long)]
+        cpu: usize,
+    },
+}
+
+/// A scenario, or the memory measurement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    Scenario(Scenario),
+    Memory,
+}
+
+#[derive(Args)]
+struct CompareArgs {
+    /// Print one JSON object as the last line instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Parts, separated by commas: broadcast, broadcast_pipelined, unicast, attach, heartbeat, memory
+    #[arg(long, value_delimiter = ',', value_parser = part)]
+    only: Vec<Part>,
+    /// Turns of engine and floor for each scenario
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pairs: u32,
+    /// Phones in the scenarios
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=19_000))]
+    phones: u32,
+    /// Broadcasts under way at once in broadcast_pipelined
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=32))]
+    in_flight: u64,
+    /// Measured time of a turn, in milliseconds
+    #[arg(long, default_value_t = 2500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    turn_ms: u64,
+    /// Less of everything: does it work, not how fast is it
+    #[arg(long)]
+    quick: bool,
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    if text == "memory" {
+        return Ok(Part::Memory);
+    }
+    let scenario = Scenario::ALL.into_iter().find(|scenario| scenario.name() == text);
+    let names = Scenario::ALL.map(Scenario::name).join(", ");
+    scenario.map(Part::Scenario).ok_or_else(|| format!("one of {names}, memory"))
+}
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Compare(args) => run_compare(&args),
+        Command::Codec { json } => print(&codec::measure(), json),
+        Command::Promises { results } => Promises::read(&results).and_then(|promises| print_text(&promises)),
+        Command::Floor { cpu } => run_floor(cpu),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_compare(args: &CompareArgs) -> Result<(), Error> {
+    pin(LOAD_CPU)?;
+    let wants = |part| args.only.is_empty() || args.only.contains(&part);
+    let scenarios: Vec<_> = Scenario::ALL.into_iter().filter(|s| wants(Part::Scenario(*s))).collect();
+    let (size, pairs, memory_size) = sizes(args);
+    let say = |line: &str| eprintln!("{line}");
+    let mut report = compare(&scenarios, size, pairs, say)?;
+    if wants(Part::Memory) {
+        report.memory = Some(memory(memory_size, say)?);
+    }
+    print(&report, args.json)
+}
+
+fn sizes(args: &CompareArgs) -> (Size, usize, MemorySize) {
+    let (phones, in_flight) = (args.phones as usize, args.in_flight);
+    let size = Size { phones, in_flight, time: Duration::from_millis(args.turn_ms) };
+    let memory = MemorySize { phones_few: 3_000, phones_many: 15_000, devices_more: 1_000_000 };
+    if !args.quick {
+        return (size, args.pairs as usize, memory);
+    }
+    let size = Size { phones: phones.min(2_000), time: size.time.min(Duration::from_millis(500)), ..size };
+    (size, 1, MemorySize { phones_few: 1_000, phones_many: 4_000, devices_more: 100_000 })
+}
+
+fn run_floor(cpu: usize) -> Result<(), Error> {
+    pin(cpu)?;
+    floor::serve().map_err(|source| Error::Io { what: "the floor", source })
+}
+
+/// Ties this process, with the threads it will have, to one core.
+fn pin(cpu: usize) -> Result<(), Error> {
+    if core_affinity::set_for_current(CoreId { id: cpu }) {
+        return Ok(());
+    }
+    let why = format!("cores {SERVER_CPU} and {LOAD_CPU} are needed, and {cpu} is not ours to use");
+    Err(Error::Io { what: "choosing a core", source: io::Error::other(why) })
+}
+
+fn print(report: &(impl Display + Serialize), json: bool) -> Result<(), Error> {
+    if !json {
+        return print_text(report);
+    }
+    let line = serde_json::to_string(report).map_err(io::Error::from).map_err(Error::io("the report"))?;
+    print_text(&line)
+}
+
+fn print_text(text: &impl Display) -> Result<(), Error> {
+    writeln!(io::stdout(), "{text}").map_err(Error::io("standard output"))
+}
