@@ -85,20 +85,19 @@ impl Core {
     /// Serves a bounded number of members of waiting broadcasts; true when some are left.
     pub fn walk(&mut self) -> bool {
         let mut served = 0;
-        while self.topics.is_busy() && served < limits::FANOUT_MEMBERS_MAX {
-            if self.topics.start_walk() {
-                self.page.add(WorkerMetric::FanoutPasses, 1);
-            }
-            let frames = self.topics.take_walk_frames();
+        while served < limits::FANOUT_MEMBERS_MAX
+            && let Some(frames) = self.topics.begin_slice()
+        {
             while served < limits::FANOUT_MEMBERS_MAX
-                && let Some((slot, start)) = self.topics.next_member()
+                && let Some(owed) = self.topics.next_owed(&frames)
             {
                 served += 1;
-                self.page.add(WorkerMetric::PushesWritten, self.topics.walk_frames_from(start));
-                self.write(slot as usize, &frames[start..]);
+                self.page.add(WorkerMetric::PushesWritten, owed.frames as u64);
+                self.write(owed.slot as usize, &frames[owed.start..owed.end]);
             }
-            self.topics.give_walk_frames(frames);
+            self.topics.end_slice(frames);
         }
+        self.page.add(WorkerMetric::FanoutMembers, served as u64);
         self.topics.is_busy()
     }
 }

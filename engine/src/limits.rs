@@ -10,9 +10,9 @@ pub const READS_MAX: usize = 4;
 pub const DOWN_RECORDS_MAX: usize = 1024;
 /// Members served by a fan-out walk in one turn.
 pub const FANOUT_MEMBERS_MAX: usize = 256;
-/// Bytes that one walk writes to each member, unless a single frame is larger.
+/// Bytes written to a member at once by a fan-out walk, unless a single frame is larger.
 pub const FANOUT_WALK_BYTES_MAX: usize = 16 << 10;
-/// Fan-out bytes that wait for a walk before the ring is left alone (`fanout_queued`); the dispatcher then
+/// Fan-out bytes that wait or are under way before the ring is left alone (`fanout_queued`); the dispatcher then
 /// finds the ring full and holds back.
 pub const FANOUT_WAITING_BYTES_MAX: usize = 1 << 20;
 /// Topics without members whose memory is kept for the next ones; that of more is given back.

@@ -1,41 +1,29 @@
-//! Which connections of this worker are members of which stream, and the walks over them.
+//! Which connections of this worker are members of which stream, and whose turn it is.
 //!
-//! Pure: no socket, no clock. A broadcast arrives as one frame; a walk visits every member once and says
-//! which bytes it is owed. Frames that arrive while a walk is under way wait for the next one, and all
-//! that wait leave together, so a member's frames of one walk are one write.
+//! Pure: no socket, no clock. A broadcast arrives as one frame and goes round the stream's members
+//! ([`round`]), a bounded slice at a time, streams in turn.
 //!
 //! A member that joined after a frame arrived must not get it (its backlog had it): frames are numbered,
 //! and a member remembers the number at which it joined. Places of members that left are reused, never
 //! compacted, so a walk can be interrupted at any point.
 
+mod round;
+
 use crate::limits;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+pub use round::Owed;
+use round::Round;
 use slab::Slab;
 use std::collections::VecDeque;
 use wire::{AppId, StreamId};
 
 /// End of a chain of memberships, or no chain.
 pub const NO_MEMBERSHIP: u32 = u32::MAX;
-/// In `Member::slot`: nobody; `joined` is then the next free place.
-const VACANT: u32 = u32::MAX;
-const NO_PLACE: u32 = u32::MAX;
-
-#[derive(Clone, Copy)]
-struct Member {
-    slot: u32,
-    /// Frames numbered up to this one are not for this member.
-    joined: u32,
-}
 
 struct Topic {
     key: (AppId, StreamId),
-    members: Vec<Member>,
-    vacant: u32,
-    live: u32,
-    frames: Vec<u8>,
-    /// For each waiting frame its number and where it starts in `frames`.
-    marks: VecDeque<(u32, usize)>,
+    round: Round,
     queued: bool,
 }
 
@@ -46,12 +34,6 @@ struct Membership {
     next: u32,
 }
 
-struct Walk {
-    topic: u32,
-    place: usize,
-    end: usize,
-}
-
 /// All streams with members on this worker.
 pub struct Topics {
     index: HashMap<(AppId, StreamId), u32, FixedState>,
@@ -59,12 +41,11 @@ pub struct Topics {
     memberships: Slab<Membership>,
     /// Topics that lost their last member, for the next ones: many have a single member, and come and go
     /// with it.
-    spare: Vec<Topic>,
+    spare: Vec<Round>,
+    /// Topics with frames, the next to serve in front.
     ready: VecDeque<u32>,
-    walk: Option<Walk>,
-    /// The frames of the walk under way, and for each its number and where it starts.
-    frames: Vec<u8>,
-    marks: Vec<(u32, usize)>,
+    /// The topic whose slice is under way.
+    serving: Option<u32>,
     number: u32,
     waiting_bytes: usize,
     waiting_frames: usize,
@@ -79,9 +60,7 @@ impl Topics {
             memberships: Slab::with_capacity(members_max),
             spare: Vec::with_capacity(limits::TOPICS_SPARE_MAX),
             ready: VecDeque::new(),
-            walk: None,
-            frames: Vec::new(),
-            marks: Vec::new(),
+            serving: None,
             number: 0,
             waiting_bytes: 0,
             waiting_frames: 0,
@@ -95,10 +74,10 @@ impl Topics {
         }
         let (topics, spare) = (&mut self.topics, &mut self.spare);
         let at = *self.index.entry((app, stream)).or_insert_with(|| {
-            let topic = spare.pop().unwrap_or_else(Topic::new);
-            topics.insert(Topic { key: (app, stream), ..topic }) as u32
+            let round = spare.pop().unwrap_or_else(Round::new);
+            topics.insert(Topic { key: (app, stream), round, queued: false }) as u32
         });
-        let place = self.topics[at as usize].add(Member { slot, joined: self.number });
+        let place = self.topics[at as usize].round.add(slot, self.number);
         *chain = self.memberships.insert(Membership { topic: at, place, next: *chain }) as u32;
     }
 
@@ -134,8 +113,7 @@ impl Topics {
         let Some(&at) = self.index.get(&(app, stream)) else { return };
         self.number = self.number.wrapping_add(1);
         let topic = &mut self.topics[at as usize];
-        topic.marks.push_back((self.number, topic.frames.len()));
-        topic.frames.extend_from_slice(frame);
+        topic.round.publish(self.number, frame);
         self.waiting_bytes += frame.len();
         self.waiting_frames += 1;
         if !topic.queued {
@@ -144,12 +122,12 @@ impl Topics {
         }
     }
 
-    /// Whether frames wait or a walk is under way.
+    /// Whether any frame waits or is under way.
     pub fn is_busy(&self) -> bool {
-        self.walk.is_some() || !self.ready.is_empty()
+        self.waiting_frames > 0
     }
 
-    /// Frames that wait for a walk.
+    /// Frames that wait or are under way.
     pub fn waiting_frames(&self) -> usize {
         self.waiting_frames
     }
@@ -159,59 +137,32 @@ impl Topics {
         self.waiting_bytes >= limits::FANOUT_WAITING_BYTES_MAX
     }
 
-    /// Starts the next walk if none is under way; true when one started.
-    pub fn start_walk(&mut self) -> bool {
-        if self.walk.is_some() {
-            return false;
-        }
-        let Some(at) = self.ready.pop_front() else { return false };
+    /// Begins a slice of the next topic's walk and lends its bytes out; `None` when nothing is left to do.
+    pub fn begin_slice(&mut self) -> Option<Vec<u8>> {
+        let at = self.ready.pop_front()?;
+        self.serving = Some(at);
+        Some(self.topics[at as usize].round.begin_slice())
+    }
+
+    /// The next member of the slice that is owed any of its `frames`.
+    pub fn next_owed(&mut self, frames: &[u8]) -> Option<Owed> {
+        let topic = &mut self.topics[self.serving? as usize];
+        topic.round.next_owed(frames.len())
+    }
+
+    /// Ends the slice and takes its bytes back.
+    pub fn end_slice(&mut self, frames: Vec<u8>) {
+        let Some(at) = self.serving.take() else { return };
         let topic = &mut self.topics[at as usize];
-        topic.take_frames(&mut self.frames, &mut self.marks);
-        self.waiting_bytes -= self.frames.len();
-        self.waiting_frames -= self.marks.len();
-        topic.queued = !topic.marks.is_empty();
+        let (bytes, count) = topic.round.end_slice(frames);
+        self.waiting_bytes -= bytes;
+        self.waiting_frames -= count;
+        topic.queued = !topic.round.is_idle();
         if topic.queued {
             self.ready.push_back(at);
+        } else {
+            self.drop_if_empty(at);
         }
-        self.walk = Some(Walk { topic: at, place: 0, end: topic.members.len() });
-        true
-    }
-
-    /// The next member of the walk and the index of its first byte in [`Topics::take_walk_frames`];
-    /// `None` when the walk is over.
-    pub fn next_member(&mut self) -> Option<(u32, usize)> {
-        let walk = self.walk.as_mut()?;
-        if let Some(topic) = self.topics.get(walk.topic as usize) {
-            while walk.place < walk.end.min(topic.members.len()) {
-                let member = topic.members[walk.place];
-                walk.place += 1;
-                if member.slot == VACANT {
-                    continue;
-                }
-                if let Some(start) = first_after(&self.marks, member.joined) {
-                    return Some((member.slot, start));
-                }
-            }
-        }
-        let topic = walk.topic;
-        self.walk = None;
-        self.drop_if_empty(topic);
-        None
-    }
-
-    /// How many frames a member owed from `start` on gets in this walk.
-    pub fn walk_frames_from(&self, start: usize) -> u64 {
-        self.marks.iter().filter(|(_, at)| *at >= start).count() as u64
-    }
-
-    /// Lends the walk's bytes out, so that they can be written while members leave; see [`Topics::give_walk_frames`].
-    pub fn take_walk_frames(&mut self) -> Vec<u8> {
-        core::mem::take(&mut self.frames)
-    }
-
-    /// Gives them back.
-    pub fn give_walk_frames(&mut self, frames: Vec<u8>) {
-        self.frames = frames;
     }
 
     /// The membership of (app, stream) in a chain, and the one before it.
@@ -229,89 +180,23 @@ impl Topics {
 
     fn end(&mut self, at: u32) -> u32 {
         let membership = self.memberships.remove(at as usize);
-        self.topics[membership.topic as usize].remove(membership.place);
+        self.topics[membership.topic as usize].round.remove(membership.place);
         self.drop_if_empty(membership.topic);
         membership.next
     }
 
-    /// Forgets a topic without members, once nothing walks or waits for it.
+    /// Forgets a topic without members, once it has no frames.
     fn drop_if_empty(&mut self, at: u32) {
-        let walked = self.walk.as_ref().is_some_and(|w| w.topic == at);
-        if walked || self.topics.get(at as usize).is_none_or(|t| t.live > 0 || t.queued) {
+        let topic = &self.topics[at as usize];
+        if topic.round.live() > 0 || topic.queued {
             return;
         }
         let mut topic = self.topics.remove(at as usize);
         self.index.remove(&topic.key);
-        if self.spare.len() < limits::TOPICS_SPARE_MAX && topic.bytes() <= limits::TOPIC_SPARE_BYTES_MAX {
-            topic.empty();
-            self.spare.push(topic);
-        }
-    }
-}
-
-/// Where the frames begin that are numbered after `joined`.
-fn first_after(marks: &[(u32, usize)], joined: u32) -> Option<usize> {
-    let after = |number: u32| number.wrapping_sub(joined) as i32 > 0;
-    marks.iter().find(|(number, _)| after(*number)).map(|(_, start)| *start)
-}
-
-impl Topic {
-    fn new() -> Self {
-        Self {
-            key: (AppId(0), 0),
-            members: Vec::new(),
-            vacant: NO_PLACE,
-            live: 0,
-            frames: Vec::new(),
-            marks: VecDeque::new(),
-            queued: false,
-        }
-    }
-
-    /// Memory held for members and frames.
-    fn bytes(&self) -> usize {
-        self.members.capacity() * size_of::<Member>() + self.frames.capacity()
-    }
-
-    /// Forgets the places of members that left; nothing else is left in a topic that nobody is in.
-    fn empty(&mut self) {
-        self.members.clear();
-        self.vacant = NO_PLACE;
-    }
-
-    fn add(&mut self, member: Member) -> u32 {
-        self.live += 1;
-        if self.vacant == NO_PLACE {
-            self.members.push(member);
-            return (self.members.len() - 1) as u32;
-        }
-        let place = self.vacant;
-        self.vacant = self.members[place as usize].joined;
-        self.members[place as usize] = member;
-        place
-    }
-
-    fn remove(&mut self, place: u32) {
-        self.members[place as usize] = Member { slot: VACANT, joined: self.vacant };
-        self.vacant = place;
-        self.live -= 1;
-    }
-
-    /// Moves as many waiting frames to `out` as one walk may carry, at least one.
-    fn take_frames(&mut self, out: &mut Vec<u8>, marks: &mut Vec<(u32, usize)>) {
-        let fits = |(i, (_, start)): (usize, &(u32, usize))| {
-            let end = self.marks.get(i + 1).map_or(self.frames.len(), |m| m.1);
-            (i == 0 || end <= limits::FANOUT_WALK_BYTES_MAX).then_some((*start, end))
-        };
-        let count = self.marks.iter().enumerate().map_while(fits).count();
-        let end = self.marks.get(count).map_or(self.frames.len(), |m| m.1);
-        out.clear();
-        out.extend_from_slice(&self.frames[..end]);
-        self.frames.drain(..end);
-        marks.clear();
-        marks.extend(self.marks.drain(..count));
-        for mark in &mut self.marks {
-            mark.1 -= end;
+        if self.spare.len() < limits::TOPICS_SPARE_MAX && topic.round.bytes() <= limits::TOPIC_SPARE_BYTES_MAX
+        {
+            topic.round.reset();
+            self.spare.push(topic.round);
         }
     }
 }

@@ -16,10 +16,10 @@ super::metrics! {
     BytesIn Counter "bytes_in_total" "Bytes received from devices.";
     BytesOut Counter "bytes_out_total" "Bytes written to devices.";
     Writes Counter "writes_total" "Write system calls.";
-    PushesWritten Counter "pushes_written_total" "Push frames handed to sockets or their buffers.";
+    PushesWritten Counter "pushes_written_total" "Push records and broadcast frames handed to sockets or their buffers.";
     PushesStale Counter "pushes_stale_total" "Pushes for connections that were already gone; they stay stored.";
-    FanoutPasses Counter "fanout_passes_total" "Walks over the members of a stream.";
-    FanoutQueued Gauge "fanout_queued" "Fan-out frames that wait for a walk.";
+    FanoutMembers Counter "fanout_members_total" "Members served with broadcast frames, one write each.";
+    FanoutQueued Gauge "fanout_queued" "Fan-out frames that some member has yet to get.";
     Pings Counter "pings_total" "Heartbeats answered.";
     Acks Counter "acks_total" "Acknowledgements forwarded.";
     Buffered Gauge "buffered_bytes" "Bytes of buffers lent to connections.";
