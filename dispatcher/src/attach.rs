@@ -7,7 +7,8 @@ use metrics::DispatcherMetric as Metric;
 use route::{Handle, Membership, Place};
 use store::Stream;
 use wire::{
-    ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Sync, VERSION, Welcome,
+    ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Subscription,
+    SubscriptionStatus, Sync, VERSION, Welcome,
 };
 
 /// What a device that may not attach is told before it is.
@@ -34,15 +35,15 @@ impl Core {
                 });
             }
         }
-        let session = if fresh { self.take_session() } else { a.session };
-        self.routes[handle].attach(place, session);
-        self.online += 1;
-        self.count(if fresh { Metric::Attaches } else { Metric::Reattaches }, 1);
         if fresh {
             self.take_positions(handle, &a);
         } else {
             self.take_memberships(handle, &a);
         }
+        let session = if fresh { self.take_session() } else { a.session };
+        self.routes[handle].attach(place, session);
+        self.online += 1;
+        self.count(if fresh { Metric::Attaches } else { Metric::Reattaches }, 1);
         self.welcome(handle, place, &a);
         for stream in self.streams_of(handle) {
             self.start_catchup(handle, stream);
@@ -73,8 +74,8 @@ impl Core {
         self.session_next
     }
 
-    /// A login says where the device stands: that is an acknowledgement, if it is of this epoch. Nothing
-    /// was sent on this connection yet, so the position is only bounded by the head.
+    /// A login says where the device stands: that is an acknowledgement, if it is of this epoch. It comes
+    /// before the device has its place, as nothing is on the way to it yet: the only bound is the head.
     fn take_positions(&mut self, handle: Handle, a: &Attach<'_>) {
         if a.epoch != self.store.epoch() {
             return;
@@ -115,7 +116,8 @@ impl Core {
         let epoch = self.store.epoch();
         let mut frames = std::mem::take(&mut self.frames);
         frames.clear();
-        let sync = a.session != 0 && !self.store.is_durable();
+        // Even where the epoch outlived the link: messages may have been given up while there was none.
+        let sync = a.session != 0;
         if a.session == 0 {
             let heartbeat_s = u32::from(heartbeat_s);
             self.with_positions(handle, &mut frames, |positions| {
@@ -128,7 +130,8 @@ impl Core {
                     positions,
                 })
             });
-        } else if sync {
+            self.tell_memberships(handle, a, &mut frames);
+        } else {
             self.with_positions(handle, &mut frames, |positions| Frame::Sync(Sync { epoch, positions }));
         }
         let session = self.routes[handle].session;
@@ -138,6 +141,26 @@ impl Core {
             link.tell(Down::Attached(attached));
         }
         self.frames = frames;
+    }
+
+    /// A device that comes back may have been made a member, or no longer one, while it was away: whatever its
+    /// Hello does not show it knows is told by name.
+    fn tell_memberships(&self, handle: Handle, a: &Attach<'_>, frames: &mut Vec<u8>) {
+        let known = |stream| a.epoch == self.store.epoch() && a.positions.iter().any(|p| p.stream == stream);
+        let Some(titles) = self.apps.get(&a.app).map(|app| &app.titles) else { return };
+        let mut tell = |status, stream, seq, title: StreamId| {
+            if let Some(topic) = titles.get(&title) {
+                Frame::Subscription(Subscription { status, stream, seq, topic }).encode(frames);
+            }
+        };
+        for m in self.memberships.get(&handle).into_iter().flatten().filter(|m| !known(m.stream)) {
+            tell(SubscriptionStatus::Member, m.stream, m.acked, m.stream);
+        }
+        for p in
+            a.positions.iter().filter(|p| known(p.stream) && self.topic_acked(handle, p.stream).is_none())
+        {
+            tell(SubscriptionStatus::NotMember, 0, 0, p.stream);
+        }
     }
 
     /// A worker says that a connection is gone. A younger session of the device is not touched.
@@ -209,12 +232,21 @@ impl Core {
         if old == new {
             return;
         }
-        let (receipts, mut count) = (&mut self.receipts, 0);
+        let (receipts, now_ms) = (&mut self.receipts, self.now_ms);
+        let (mut acked, mut expired) = (0, 0);
         self.store.trim(Stream::Inbox(device), new, &mut |entry| {
-            receipts.acked(receipt_of(entry), entry.seq <= sent);
-            count += 1;
+            let dispatched = entry.seq <= sent;
+            if entry.expires_ms > now_ms {
+                receipts.acked(receipt_of(entry), dispatched);
+                acked += 1;
+            } else {
+                // The device may have been told a Gap in its place.
+                receipts.expired(receipt_of(entry), dispatched);
+                expired += 1;
+            }
         });
-        self.count(Metric::Acked, count);
+        self.count(Metric::Acked, acked);
+        self.count(Metric::Expired, expired);
     }
 
     fn ack_topic(&mut self, handle: Handle, stream: StreamId, seq: Seq) {
@@ -254,7 +286,8 @@ impl Core {
     pub fn trim_done(&mut self, (app, stream): TopicKey) {
         let (receipts, mut done) = (&mut self.receipts, 0);
         let stream = Stream::Topic(app, stream);
-        self.store.read(stream, 0, self.now_ms, &mut |entry| {
+        // At time 0 nothing is over: what has yet to be counted as expired is not let go here.
+        self.store.read(stream, 0, 0, &mut |entry| {
             let is_done = receipts.is_done(receipt_of(entry));
             if is_done {
                 done = entry.seq;

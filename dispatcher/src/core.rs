@@ -20,9 +20,16 @@ use wire::{AppId, DeviceId, Frame, Position, Positions, STREAM_ALL, STREAM_TOPIC
 pub struct App {
     pub topics: HashMap<StreamId, Topic, FixedState>,
     pub names: HashMap<String, StreamId, FixedState>,
+    /// The other way round.
+    pub titles: HashMap<StreamId, String, FixedState>,
 }
 
 impl App {
+    pub fn name(&mut self, stream: StreamId, name: &str) {
+        self.names.insert(name.to_owned(), stream);
+        self.titles.insert(stream, name.to_owned());
+    }
+
     pub fn topic(&mut self, stream: StreamId) -> &mut Topic {
         self.topics.entry(stream).or_default()
     }
@@ -79,7 +86,7 @@ impl Core {
     ) -> Self {
         let mut apps: HashMap<AppId, App, FixedState> = HashMap::with_hasher(FixedState::default());
         for (app, stream, name) in registry.topics() {
-            apps.entry(app).or_default().names.insert(name.to_owned(), stream);
+            apps.entry(app).or_default().name(stream, name);
         }
         let usage = store.usage();
         status.counters.set(Metric::StoreBudget, usage.budget_bytes as u64);
@@ -210,8 +217,8 @@ impl Core {
 
     /// The next free topic stream of an app.
     pub fn next_topic_stream(&self, app: AppId) -> StreamId {
-        let names = self.apps.get(&app).map(|a| &a.names);
-        names.and_then(|n| n.values().max()).map_or(STREAM_TOPIC_FIRST, |last| last + 1)
+        let named = self.apps.get(&app).map_or(0, |a| a.titles.len());
+        STREAM_TOPIC_FIRST + named as StreamId
     }
 
     /// Brings the gauges up to date.

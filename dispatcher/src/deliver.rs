@@ -171,6 +171,7 @@ impl Core {
         if !self.serve_behind(number) {
             return false;
         }
+        let refused = self.link(number).map_or(0, |l| l.full());
         for _ in 0..DIRTY_MAX {
             let Some(handle) = self.link(number).and_then(|l| l.take_dirty()) else { return false };
             if self.routes[handle].place().is_some_and(|p| p.link == number) {
@@ -178,6 +179,10 @@ impl Core {
                 for stream in self.streams_of(handle) {
                     self.pump_topic(handle, stream);
                 }
+            }
+            if self.link(number).is_none_or(|l| l.full() > refused) {
+                // The others would be refused too; they are noted.
+                return false;
             }
         }
         true
@@ -208,6 +213,11 @@ impl Core {
                 }
                 !refused
             });
+            if !refused && last < head {
+                frame.clear();
+                Frame::Gap { stream: key.1, seq: head }.encode(&mut frame);
+                refused = link.fan_out(key, &frame).is_err();
+            }
             self.frames = frame;
             if refused {
                 link.mark_behind(key, last);

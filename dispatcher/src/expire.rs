@@ -19,9 +19,10 @@ impl Core {
         for (stream, seq, receipt) in over {
             match stream {
                 Stream::Inbox(device) => self.expired_inbox(device, seq, receipt),
-                Stream::Topic(..) => {
+                Stream::Topic(app, stream) => {
                     let open = self.receipts.expire_all(receipt);
                     self.count(Metric::Expired, u64::from(open));
+                    self.trim_done((app, stream));
                 }
             }
         }
@@ -36,7 +37,7 @@ impl Core {
     }
 
     /// Moves a device's position past messages that are gone, and tells it if it is attached and was not
-    /// sent them.
+    /// sent them. That may open its window: for a Gap no acknowledgement comes that would.
     fn raise_inbox_floor(&mut self, handle: Handle) {
         let route = &self.routes[handle];
         let first = self.store.first(Stream::Inbox(route.device()));
@@ -46,6 +47,7 @@ impl Core {
         if floor > sent {
             self.tell_frame(handle, &Frame::Gap { stream: STREAM_INBOX, seq: floor });
         }
+        self.pump(handle);
     }
 
     /// Drops the oldest message of an inbox that is full.

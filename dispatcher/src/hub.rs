@@ -96,12 +96,15 @@ impl Hub {
         Ok((hub, hand))
     }
 
-    /// Blocks TERM and INT in this thread and those it makes, so that the hub gets them as events.
+    /// Blocks TERM, INT and HUP in this thread and those it makes. The hub gets the first two as events; HUP
+    /// is left pending for ever, as the key file is looked at every second anyway and nothing else is reloaded.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn block_signals() -> io::Result<()> {
-        Ok(stop_mask().thread_block()?)
+        let mut mask = stop_mask();
+        mask.add(Signal::SIGHUP);
+        Ok(mask.thread_block()?)
     }
 
     /// Runs until TERM or INT.

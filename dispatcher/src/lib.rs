@@ -38,3 +38,6 @@ pub use keys::KeyWatch;
 pub use registry::{Registry, RegistryError};
 pub use serve::serve;
 pub use status::Status;
+
+#[cfg(test)]
+mod tests;

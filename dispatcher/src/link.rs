@@ -171,6 +171,11 @@ impl Link {
         }
     }
 
+    /// Times the ring was full since the last [`Link::take_full`].
+    pub fn full(&self) -> u64 {
+        self.full
+    }
+
     /// Times the ring was full since the last call.
     pub fn take_full(&mut self) -> u64 {
         std::mem::take(&mut self.full)

@@ -67,7 +67,7 @@ impl Core {
             eprintln!("dispatcher: topic {name:?} of app {} refused: {error}", app.0);
             return None;
         }
-        self.apps.entry(app).or_default().names.insert(name.to_owned(), stream);
+        self.apps.entry(app).or_default().name(stream, name);
         Some(stream)
     }
 

@@ -77,14 +77,10 @@ impl Device {
             match frame {
                 Frame::Welcome(w) => {
                     self.welcomed = true;
-                    if w.epoch != self.epoch {
-                        self.forget(w.epoch, w.positions);
-                    } else {
-                        w.positions.iter().for_each(|p| self.move_to(p.stream, p.seq));
-                    }
+                    self.stand(w.epoch, w.positions);
                 }
                 Frame::Sync(s) => {
-                    self.forget(s.epoch, s.positions);
+                    self.stand(s.epoch, s.positions);
                     self.syncs += 1;
                     said.push(Said::Ack(Vec::new()));
                 }
@@ -137,7 +133,11 @@ impl Device {
         *position = seq.max(*position);
     }
 
-    fn forget(&mut self, epoch: Epoch, positions: Positions<'_>) {
+    /// What a Welcome or a Sync says; only another epoch makes it forget where it stood.
+    fn stand(&mut self, epoch: Epoch, positions: Positions<'_>) {
+        if epoch == self.epoch {
+            return positions.iter().for_each(|p| self.move_to(p.stream, p.seq));
+        }
         self.epoch = epoch;
         self.positions = start();
         self.names.clear();

@@ -65,6 +65,9 @@ pub struct Worker {
     members: BTreeMap<(AppId, StreamId), Vec<(u32, u64)>>,
     frames: VecDeque<Waiting>,
     frame_number: u64,
+    /// Those who joined before this number joined on an earlier link: nothing of this one is for them until
+    /// they are attached again.
+    fence: u64,
     pub ended: Vec<Ended>,
     /// Records are left in the ring for so many steps.
     pub stalled: u32,
@@ -152,7 +155,7 @@ impl Worker {
         self.leave_all(slot);
         let Some(conn) = self.slots[slot].take() else { return };
         if self.linked && conn.told == self.link {
-            self.up.push_back(Up::Detach { conn: id, route: conn.route, reason }.to_bytes());
+            self.up.push_back(Up::Detach { conn: id, device: conn.device, reason }.to_bytes());
         }
         self.ended.push(Ended { conn: id, unread: conn.to_device, reason });
     }
@@ -166,6 +169,8 @@ impl Worker {
     /// The dispatcher is gone; no device is told.
     pub fn link_lost(&mut self) {
         (self.rx, self.linked, self.cursor) = (None, false, None);
+        self.frame_number += 1;
+        self.fence = self.frame_number;
         self.up.clear();
         for conn in self.slots.iter_mut().flatten().filter(|c| c.state == State::Attached) {
             conn.state = State::Orphaned;
@@ -257,12 +262,7 @@ impl Worker {
     }
 
     fn attached(&mut self, a: Attached<'_>) {
-        let Some(slot) = self.slot_of(a.conn) else {
-            // Its detach could not name the route: only this answer does.
-            let reason = Reason::PeerClosed;
-            self.up.push_back(Up::Detach { conn: a.conn, route: a.route, reason }.to_bytes());
-            return;
-        };
+        let Some(slot) = self.slot_of(a.conn) else { return };
         let Some(conn) = &mut self.slots[slot] else { return };
         assert_ne!(conn.state, State::Attached, "attached twice on one link");
         conn.syncs += u32::from(a.sync);
@@ -279,7 +279,8 @@ impl Worker {
         self.frames = later;
         let now: VecDeque<Waiting> = now;
         for (slot, joined) in self.members.get(&key).cloned().unwrap_or_default() {
-            for frame in now.iter().filter(|f| f.number > joined) {
+            let present = joined >= self.fence;
+            for frame in now.iter().filter(|f| present && f.number > joined) {
                 if let Some(conn) = &mut self.slots[slot as usize] {
                     conn.to_device.push_back(frame.frame.clone());
                 }
