@@ -281,7 +281,11 @@ class Device:
         self.waits, self.offered, self.not_before = 0, [], 0.0
 
     def _on_sync(self, frame):
-        self._new_epoch(frame)
+        if frame.epoch == self.epoch:
+            for stream, seq in frame.positions:
+                self._advance(stream, seq)
+        else:
+            self._new_epoch(frame)
         self.send(Frame("Ack", positions=[]))
 
     def _new_epoch(self, frame):

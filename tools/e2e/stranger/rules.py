@@ -80,6 +80,12 @@ def check(report):
                  not s.device.topics and s.device.counts["new_epochs"] == 1)
 
     s = Stage()
+    answer = s.play(push(0, 11), Frame("Sync", epoch=7, positions=[(0, 9), (1, 6)]))
+    report.check("rule: a Sync of our own epoch moves nothing back",
+                 answer == ["Ack positions=[]"] and s.device.positions[0] == 11 and s.device.positions[1] == 6,
+                 s.device.positions)
+
+    s = Stage()
     answer = s.play(push(3, 6), subscription(1))
     s.device.acknowledge()
     report.check("rule: a stream that was left is forgotten and not acknowledged", answer == [] and s.heard() == [] and

@@ -1,6 +1,8 @@
 //! What the server says, and what it does to the session.
 
-use wire::{Epoch, Frame, GoAway, Positions, Push, Seq, StreamId, Subscription, SubscriptionStatus, Welcome};
+use wire::{
+    Epoch, Frame, GoAway, Positions, Push, Seq, StreamId, Subscription, SubscriptionStatus, Sync, Welcome,
+};
 
 use super::{Farewell, NEVER, Session, State};
 use crate::{Event, SessionError};
@@ -22,11 +24,7 @@ impl Session {
                 sink(Event::Pong);
             }
             (State::Attached, Frame::Gap { stream, seq }) => self.skip_to(stream, seq, sink)?,
-            (State::Attached, Frame::Sync(sync)) => {
-                self.new_epoch(sync.epoch, sync.positions)?;
-                self.syncs_unanswered += 1;
-                sink(Event::EpochChanged { epoch: sync.epoch });
-            }
+            (State::Attached, Frame::Sync(sync)) => self.sync(sync, sink)?,
             (State::Attached, Frame::Subscription(answer)) => self.subscription(answer, sink)?,
             (State::Greeting, Frame::Welcome(welcome)) => return self.welcome(now_ms, welcome, sink),
             (State::Idle, Frame::ProbeReply(reply)) => {
@@ -69,6 +67,17 @@ impl Session {
         let (epoch, heartbeat_s) = (welcome.epoch, welcome.heartbeat_s.max(1));
         sink(Event::Attached { epoch, epoch_changed: epoch_changed && !first, heartbeat_s });
         Ok(())
+    }
+
+    /// What stands behind the connection has changed. Another epoch starts anew; in our own, nothing moves back.
+    fn sync(&mut self, sync: Sync<'_>, sink: &mut impl FnMut(Event<'_>)) -> Result<(), SessionError> {
+        self.syncs_unanswered = self.syncs_unanswered.saturating_add(1);
+        if sync.epoch != self.epoch {
+            self.new_epoch(sync.epoch, sync.positions)?;
+            sink(Event::EpochChanged { epoch: sync.epoch });
+            return Ok(());
+        }
+        sync.positions.iter().try_for_each(|p| self.skip_to(p.stream, p.seq, sink))
     }
 
     fn push(

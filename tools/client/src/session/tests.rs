@@ -229,6 +229,23 @@ fn each_sync_is_answered_at_once_by_an_empty_acknowledgement() {
 }
 
 #[test]
+fn a_sync_of_our_own_epoch_is_answered_and_moves_nothing_back() {
+    let mut phone = Phone::attached();
+    for seq in 1..=3 {
+        phone.hear(push(STREAM_INBOX, seq)).unwrap();
+    }
+    phone.at(500).unwrap();
+    (phone.told, phone.out) = (Vec::new(), Vec::new());
+    let mut buffer = Vec::new();
+    let at = [(STREAM_INBOX, 1), (STREAM_ALL, 4)].map(|(stream, seq)| Position { stream, seq });
+    let positions = Positions::build(at, &mut buffer);
+    phone.hear(bytes_of(Frame::Sync(Sync { epoch: Epoch(1), positions }))).unwrap();
+    phone.hear(push(STREAM_INBOX, 2)).unwrap();
+    assert_eq!(phone.told, ["gap 1 4", "duplicate 0:2"]);
+    assert_eq!(phone.said(), ["ack "]);
+}
+
+#[test]
 fn topics_start_where_the_subscription_says_and_end_with_it() {
     let mut phone = Phone::attached();
     let answer = |status, stream, seq| {
