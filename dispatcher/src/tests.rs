@@ -27,7 +27,7 @@ mod world;
 
 use world::{Seen, World};
 
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 1500;
 const ACTS: usize = 300;
 
 fn variable(name: &str) -> Option<u64> {

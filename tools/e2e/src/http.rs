@@ -1,0 +1,134 @@
+//! The HTTP API as a back end speaks it, one call at a time. For bulk there is `flooder::Backend`.
+
+use std::time::Duration;
+
+use flooder::Device;
+use serde_json::{Value, json};
+
+use crate::metrics::Metrics;
+
+/// Longest wait for an answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+/// Largest answer read.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
+
+/// No answer, or one that is not as the API describes it.
+#[derive(Debug, thiserror::Error)]
+#[error("{method} {url}: {problem}")]
+pub struct HttpError {
+    method: &'static str,
+    url: String,
+    problem: String,
+}
+
+/// A status and a JSON body; null where there was none.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// What came with it.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The stable code of a refusal; empty for anything else.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+}
+
+/// One app's access to a node.
+#[derive(Clone, Debug)]
+pub struct Api {
+    agent: ureq::Agent,
+    base: String,
+    app: String,
+    key: String,
+}
+
+impl Api {
+    /// For the node at `base` (`http://host:port`), as `app` with its key.
+    pub fn new(base: &str, app: &str, key: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(ANSWER_PATIENCE))
+            .proxy(None)
+            .build();
+        Self { agent: config.new_agent(), base: base.into(), app: app.into(), key: key.into() }
+    }
+
+    /// A call below the app's path, such as `POST messages`.
+    ///
+    /// # Errors
+    /// No answer; a refusal is an [`Answer`] like any other.
+    pub fn call(&self, method: &'static str, path: &str, body: Option<&Value>) -> Result<Answer, HttpError> {
+        let (status, text) = self.request(method, &format!("/v1/apps/{}/{path}", self.app), body)?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+
+    /// Has one device issued.
+    ///
+    /// # Errors
+    /// No answer, or no device in it.
+    pub fn issue(&self) -> Result<Device, HttpError> {
+        let answer = self.call("POST", "devices", Some(&json!({})))?;
+        let text = |field: &str| answer.body[field].as_str().unwrap_or_default().to_owned();
+        Device::new(&text("token"), &text("device")).map_err(|_| HttpError {
+            method: "POST",
+            url: format!("{}/devices", self.base),
+            problem: format!("{} {} has no device in it", answer.status, answer.body),
+        })
+    }
+
+    /// Sends a text to `target`, as the API names it; the message's id.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn push(&self, target: &Value, payload: &str, ttl_s: u64) -> Result<String, HttpError> {
+        let body = json!({"target": target, "payload": payload, "ttl": ttl_s});
+        let answer = self.call("POST", "messages", Some(&body))?;
+        answer.body["id"].as_str().map(str::to_owned).ok_or_else(|| HttpError {
+            method: "POST",
+            url: format!("{}/messages", self.base),
+            problem: format!("refused with {} {}", answer.status, answer.body),
+        })
+    }
+
+    /// What the node counts.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn metrics(&self) -> Result<Metrics, HttpError> {
+        Ok(Metrics::parse(&self.request("GET", "/metrics", None)?.1))
+    }
+
+    /// Whether the node should be sent work.
+    pub fn is_ready(&self) -> bool {
+        self.request("GET", "/readyz", None).is_ok_and(|(status, _)| status == 200)
+    }
+
+    fn request(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, String), HttpError> {
+        let url = format!("{}{path}", self.base);
+        let failed = |error: ureq::Error| HttpError { method, url: url.clone(), problem: error.to_string() };
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("authorization", format!("Bearer {}", self.key));
+        let sent = match body {
+            Some(body) => request
+                .header("content-type", "application/json")
+                .body(body.to_string())
+                .map_err(ureq::Error::Http)
+                .and_then(|request| self.agent.run(request)),
+            None => request.body(()).map_err(ureq::Error::Http).and_then(|request| self.agent.run(request)),
+        };
+        let mut answer = sent.map_err(failed)?;
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        Ok((answer.status().as_u16(), text.map_err(failed)?))
+    }
+}
