@@ -38,6 +38,7 @@ impl Core {
     pub fn link_lost(&mut self) {
         self.linked = false;
         self.up.unlink();
+        self.topics.fence();
         self.page.set(WorkerMetric::Linked, 0);
         self.page.add(WorkerMetric::LinkLost, 1);
         for (_, conn) in &mut self.conns {

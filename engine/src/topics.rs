@@ -47,6 +47,8 @@ pub struct Topics {
     /// The topic whose slice is under way.
     serving: Option<u32>,
     number: u32,
+    /// The number at which the present link began; see [`Topics::fence`].
+    fence: u32,
     waiting_bytes: usize,
     waiting_frames: usize,
 }
@@ -62,6 +64,7 @@ impl Topics {
             ready: VecDeque::new(),
             serving: None,
             number: 0,
+            fence: 0,
             waiting_bytes: 0,
             waiting_frames: 0,
         }
@@ -108,12 +111,19 @@ impl Topics {
         })
     }
 
+    /// The link is gone. What came over it still goes to whom it is for; what comes over the next one has
+    /// other numbers, and goes to nobody who has not joined again.
+    pub fn fence(&mut self) {
+        self.number = self.number.wrapping_add(1);
+        self.fence = self.number;
+    }
+
     /// Queues one frame for every present member of a stream.
     pub fn publish(&mut self, app: AppId, stream: StreamId, frame: &[u8]) {
         let Some(&at) = self.index.get(&(app, stream)) else { return };
         self.number = self.number.wrapping_add(1);
         let topic = &mut self.topics[at as usize];
-        topic.round.publish(self.number, frame);
+        topic.round.publish(self.number, self.fence, frame);
         self.waiting_bytes += frame.len();
         self.waiting_frames += 1;
         if !topic.queued {

@@ -27,6 +27,8 @@ struct Member {
 
 struct Mark {
     number: u32,
+    /// Members that joined before this number are not meant.
+    fence: u32,
     /// Where the frame begins in `frames`.
     start: usize,
     /// The place at which it got under way.
@@ -120,9 +122,10 @@ impl Round {
         self.live -= 1;
     }
 
-    /// Queues a frame; `number` is above every earlier one's.
-    pub fn publish(&mut self, number: u32, frame: &[u8]) {
-        self.marks.push_back(Mark { number, start: self.frames.len(), from: 0, wrapped: false });
+    /// Queues a frame for members that joined at `fence` or later and before `number`, which is above every
+    /// earlier frame's.
+    pub fn publish(&mut self, number: u32, fence: u32, frame: &[u8]) {
+        self.marks.push_back(Mark { number, fence, start: self.frames.len(), from: 0, wrapped: false });
         self.frames.extend_from_slice(frame);
     }
 
@@ -178,10 +181,12 @@ impl Round {
         }
     }
 
+    /// Numbers and fences rise from frame to frame, so what a member is owed is one piece.
     fn owed(&self, member: Member, frames_end: usize) -> Option<Owed> {
-        let last = self.done + self.under_way;
-        let is_owed = |at: &usize| self.marks[*at].number.wrapping_sub(member.joined) as i32 > 0;
-        let first = (self.done..last).find(is_owed)?;
+        let after = |number: u32| number.wrapping_sub(member.joined) as i32 > 0;
+        let under_way = self.done..self.done + self.under_way;
+        let last = under_way.clone().find(|at| after(self.marks[*at].fence)).unwrap_or(under_way.end);
+        let first = (self.done..last).find(|at| after(self.marks[*at].number))?;
         let end = self.marks.get(last).map_or(frames_end, |mark| mark.start);
         Some(Owed { slot: member.slot, start: self.marks[first].start, end, frames: last - first })
     }

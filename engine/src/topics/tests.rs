@@ -63,6 +63,22 @@ fn a_frame_that_arrives_during_a_walk_rides_along() {
 }
 
 #[test]
+fn members_of_an_earlier_link_get_what_came_over_it_and_no_more() {
+    let mut topics = Topics::new(10);
+    let mut chains = [NO_MEMBERSHIP; 3];
+    topics.join(APP, 1, 0, &mut chains[0]);
+    topics.join(APP, 1, 1, &mut chains[1]);
+    topics.publish(APP, 1, b"old");
+    topics.fence();
+    topics.leave_all(&mut chains[1]);
+    topics.join(APP, 1, 1, &mut chains[1]);
+    topics.join(APP, 1, 2, &mut chains[2]);
+    topics.publish(APP, 1, b"new");
+    let got = walk_all(&mut topics);
+    assert_eq!([0, 1, 2].map(|slot| &got[&slot].0[..]), [&b"old"[..], b"new", b"new"]);
+}
+
+#[test]
 fn topics_take_turns() {
     let mut topics = Topics::new(10);
     let mut chains = [NO_MEMBERSHIP; 3];
@@ -121,6 +137,7 @@ enum Act {
     Leave(u32, StreamId),
     LeaveAll(u32),
     Publish(StreamId),
+    Fence,
     Serve(usize),
 }
 
@@ -131,6 +148,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         2 => (slot.clone(), stream.clone()).prop_map(|(s, t)| Act::Leave(s, t)),
         1 => slot.prop_map(Act::LeaveAll),
         4 => stream.prop_map(Act::Publish),
+        1 => Just(Act::Fence),
         4 => (1..9usize).prop_map(Act::Serve),
     ]
 }
@@ -142,6 +160,8 @@ struct Model {
     owed: Vec<Vec<u16>>,
     got: Vec<Vec<u16>>,
     ended: HashSet<usize>,
+    /// Lives of an earlier link: owed nothing more.
+    fenced: HashSet<usize>,
 }
 
 proptest! {
@@ -184,8 +204,14 @@ proptest! {
                     let [low, high] = number.to_le_bytes();
                     topics.publish(APP, stream, &[low, high, stream as u8, 0]);
                     for ((_, s), life) in &model.lives {
-                        if *s == stream { model.owed[*life].push(number); }
+                        if *s == stream && !model.fenced.contains(life) {
+                            model.owed[*life].push(number);
+                        }
                     }
+                }
+                Act::Fence => {
+                    topics.fence();
+                    model.fenced.extend(model.lives.values());
                 }
                 Act::Serve(most) => give(&mut topics, &mut model, most),
             }
