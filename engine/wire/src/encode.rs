@@ -57,6 +57,10 @@ impl Frame<'_> {
         out.push(0);
         self.body(out);
         let body = out.len() - start - 1;
+        if varint::len(body as u64) == 1 {
+            out[start] = body as u8;
+            return;
+        }
         let mut length = [0; varint::BYTES_MAX];
         let length_bytes = varint::put(&mut length, body as u64);
         out.splice(start..=start, length[..length_bytes].iter().copied());
