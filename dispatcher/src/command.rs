@@ -83,7 +83,7 @@ impl Core {
             return Ok(false);
         }
         if let Err(error) = self.registry.revoke(device) {
-            eprintln!("dispatcher: revocation of {device} refused: {error}");
+            metrics::say!("dispatcher: revocation of {device} refused: {error}");
             return Err(Refusal::StoreFull { retry_after_ms: 1000 });
         }
         Ok(self.revoke(handle))

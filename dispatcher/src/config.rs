@@ -18,8 +18,8 @@ pub const PAGE_BYTES_MAX: usize = 16 << 10;
 pub const DIRTY_MAX: usize = 1024;
 /// Broadcast records read again for a full ring in one turn.
 pub const BEHIND_RECORDS_MAX: usize = 1024;
-/// Streams looked at for expired messages in a turn.
-pub const EXPIRE_STREAMS_MAX: usize = 512;
+/// Streams looked at for expired messages in one tick: a million waiting streams are gone round in a minute.
+pub const EXPIRE_STREAMS_MAX: usize = 4096;
 /// Routes looked at in a turn after a worker died.
 pub const SWEEP_ROUTES_MAX: usize = 16 << 10;
 /// Links, of living workers and of dead ones that are still being swept.

@@ -217,7 +217,7 @@ impl Hub {
             Ok(Err(peer)) => self.peers[at] = Some(peer),
             Err(error) => {
                 self.core.count(Metric::LinkRefused, 1);
-                eprintln!("dispatcher: a worker's offer was refused: {error}");
+                metrics::say!("dispatcher: a worker's offer was refused: {error}");
             }
         }
         Ok(())
@@ -265,7 +265,7 @@ impl Hub {
         });
         self.busy |= inbox.rx.backlog_bytes() > 0;
         if let Err(error) = taken {
-            eprintln!("dispatcher: link {number} is unusable and dropped: {error}");
+            metrics::say!("dispatcher: link {number} is unusable and dropped: {error}");
             self.core.count(Metric::LinkRefused, 1);
             self.drop_link(number);
         }
@@ -284,7 +284,7 @@ impl Hub {
                 self.tick_at = self.tick_at.min(Instant::now() + Duration::from_millis(1));
             }
             if broken {
-                eprintln!("dispatcher: link {number} does not take its records and is dropped");
+                metrics::say!("dispatcher: link {number} does not take its records and is dropped");
                 self.drop_link(number);
             }
         }

@@ -35,7 +35,7 @@ impl KeyWatch {
                 }
                 self.access.replace(Access::from_key_file(&file));
             }
-            Err(error) => eprintln!("dispatcher: {error}; going on with the keys of before"),
+            Err(error) => metrics::say!("dispatcher: {error}; going on with the keys of before"),
         }
         self.seen = modified;
     }

@@ -64,7 +64,7 @@ impl Core {
         }
         let stream = self.next_topic_stream(app);
         if let Err(error) = self.registry.add_topic(app, stream, name) {
-            eprintln!("dispatcher: topic {name:?} of app {} refused: {error}", app.0);
+            metrics::say!("dispatcher: topic {name:?} of app {} refused: {error}", app.0);
             return None;
         }
         self.apps.entry(app).or_default().name(stream, name);

@@ -55,7 +55,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
     let cpu = arguments.cpu.unwrap_or(usize::from(arguments.worker) % cores);
     if plan.pin && !startup::pin(cpu) {
-        eprintln!("engine: cannot run on core {cpu} only; going on without");
+        metrics::say!("engine: cannot run on core {cpu} only; going on without");
     }
     startup::presize_descriptors(plan.nofile.min((plan.connections_max_per_worker + 1024) as u64))?;
     Worker::new(config(arguments.worker, &settings, &plan))?.run()?;

@@ -317,7 +317,7 @@ impl Worker {
         });
         self.busy |= inbox.rx.backlog_bytes() > 0 && !self.core.topics.is_full();
         if let Err(error) = taken {
-            eprintln!("the dispatcher's ring is unusable, linking anew: {error}");
+            metrics::say!("the dispatcher's ring is unusable, linking anew: {error}");
             self.unlink();
         } else if linked {
             self.reattach = Some(0);

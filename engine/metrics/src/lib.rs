@@ -10,6 +10,7 @@
 //! a page of 64-bit words; its name, kind and help stand beside it, once.
 
 mod dispatcher;
+pub mod log;
 mod page;
 mod worker;
 
