@@ -84,7 +84,7 @@ impl Core {
         }
         if let Err(error) = self.registry.revoke(device) {
             metrics::say!("dispatcher: revocation of {device} refused: {error}");
-            return Err(Refusal::StoreFull { retry_after_ms: 1000 });
+            return Err(Refusal::Unavailable { retry_after_ms: 1000 });
         }
         Ok(self.revoke(handle))
     }

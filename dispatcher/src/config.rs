@@ -26,6 +26,8 @@ pub const SWEEP_ROUTES_MAX: usize = 16 << 10;
 pub const LINKS_MAX: usize = 4096;
 /// Topics a device may be a member of.
 pub const MEMBERSHIPS_MAX: usize = 64;
+/// New topic names in one tick, all devices and apps together: each is synced to disk on the hub's thread.
+pub const NEW_TOPICS_MAX: u32 = 16;
 /// Topics an app may have.
 pub const TOPICS_MAX: usize = 100_000;
 /// Milliseconds between rounds of expiry and of other housekeeping.

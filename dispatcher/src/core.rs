@@ -66,6 +66,8 @@ pub struct Core {
     pub session_next: u64,
     pub now_ms: u64,
     pub online: u64,
+    /// Topics named since the last tick.
+    pub new_topics: u32,
     /// Where frames are put together.
     pub frames: Vec<u8>,
     pub pairs: Vec<u8>,
@@ -106,6 +108,7 @@ impl Core {
             session_next: session_first,
             now_ms: 0,
             online: 0,
+            new_topics: 0,
             frames: Vec::new(),
             pairs: Vec::new(),
             sent: Vec::new(),

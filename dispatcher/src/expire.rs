@@ -10,8 +10,9 @@ use store::Stream;
 use wire::{DeviceId, Frame, Reason, STREAM_INBOX, Seq};
 
 impl Core {
-    /// A bounded round of expiry.
+    /// Once a tick: a bounded round of expiry.
     pub fn expire(&mut self) {
+        self.new_topics = 0;
         let mut over: Vec<(Stream, Seq, Ref)> = Vec::new();
         self.store.expire(self.now_ms, EXPIRE_STREAMS_MAX, &mut |stream, entry| {
             over.push((stream, entry.seq, receipt_of(entry)));

@@ -42,6 +42,8 @@ const PEERS: usize = 1 << 20;
 const SOCKETS: usize = 2 << 20;
 const BELLS: usize = 3 << 20;
 const EVENTS_MAX: usize = 1024;
+/// Rounds of records taken from a worker that ended; the largest ring holds fewer.
+const LAST_ROUNDS_MAX: usize = 4096;
 
 /// The hub.
 pub struct Hub {
@@ -138,6 +140,7 @@ impl Hub {
             self.tick_at = Instant::now() + Duration::from_millis(TICK_MS);
             self.core.expire();
             self.core.publish_gauges();
+            self.accept()?;
         }
         Ok(())
     }
@@ -178,6 +181,7 @@ impl Hub {
                         .get(number)
                         .is_some_and(|i| i.as_ref().is_some_and(|i| i.guard.is_closed()))
                     {
+                        self.take_last_records(number as u16);
                         self.drop_link(number as u16);
                     }
                 }
@@ -188,8 +192,12 @@ impl Hub {
         Ok(())
     }
 
+    /// Takes waiting workers in. Where descriptors have run out they wait for the next tick.
     fn accept(&mut self) -> Result<(), HubError> {
-        while let Some(peer) = self.listener.accept()? {
+        while let Some(peer) = self.listener.accept().unwrap_or_else(|error| {
+            metrics::say!("dispatcher: a worker has to wait: {error}");
+            None
+        }) {
             let at = self.peers.iter().position(Option::is_none).unwrap_or(self.peers.len());
             if at == self.peers.len() {
                 self.peers.push(None);
@@ -253,6 +261,18 @@ impl Hub {
         self.inboxes[usize::from(number)] = None;
         self.core.link_lost(number);
         self.busy = true;
+    }
+
+    /// Takes what a worker that ended left in its ring: acknowledgements among it. Bounded by the ring's size.
+    fn take_last_records(&mut self, number: u16) {
+        let left =
+            |hub: &Self| hub.inboxes[usize::from(number)].as_ref().is_some_and(|i| i.rx.backlog_bytes() > 0);
+        for _ in 0..LAST_ROUNDS_MAX {
+            if !left(self) {
+                return;
+            }
+            self.take_records(number);
+        }
     }
 
     /// Takes a bounded number of records from a worker's ring; nonsense costs the link.

@@ -20,7 +20,7 @@ impl KeyWatch {
     }
 
     /// Reads the file if it changed. A file that cannot be read changes nothing and is reported once per
-    /// change; without one there are no keys, and everybody is refused.
+    /// change, and so does one that is gone; before the first there are no keys, and everybody is refused.
     pub fn poll(&mut self, hand: &Hand) {
         let modified = std::fs::metadata(&self.path).and_then(|m| m.modified()).ok();
         if modified.is_none() || modified == self.seen {

@@ -43,8 +43,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let settings = Settings::load(&arguments.config)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let planned = settings::plan(&settings, settings::nofile_raise(), cores).workers;
+    let planned = settings::plan(&settings, settings::nofile_raise(), settings::cores()).workers;
     let workers = arguments.workers.unwrap_or(planned);
     std::fs::create_dir_all(&settings.node.run_dir)?;
     Hub::block_signals()?;

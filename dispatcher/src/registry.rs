@@ -44,6 +44,8 @@ enum Fact {
 pub struct Registry {
     path: PathBuf,
     file: File,
+    /// Bytes of the file that are whole lines and synced.
+    length: u64,
     revoked: HashSet<u64, FixedState>,
     topics: Vec<(AppId, StreamId, String)>,
 }
@@ -66,7 +68,8 @@ impl Registry {
             file.set_len(whole as u64).map_err(failed)?;
         }
         let revoked = HashSet::with_hasher(FixedState::default());
-        let mut registry = Self { path: path.to_owned(), file, revoked, topics: Vec::new() };
+        let mut registry =
+            Self { path: path.to_owned(), file, length: whole as u64, revoked, topics: Vec::new() };
         for (i, line) in text[..whole].split(|b| *b == b'\n').enumerate().filter(|(_, l)| !l.is_empty()) {
             let fact = serde_json::from_slice(line).map_err(|e| RegistryError::Line {
                 path: path.to_owned(),
@@ -91,7 +94,10 @@ impl Registry {
         let failed = |source| RegistryError::Io { path: self.path.clone(), source };
         let mut line = serde_json::to_vec(&fact).map_err(|e| failed(e.into()))?;
         line.push(b'\n');
+        // What an earlier failure left half-written goes first, or the next line would be glued to it.
+        self.file.set_len(self.length).map_err(failed)?;
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(failed)?;
+        self.length += line.len() as u64;
         self.remember(fact);
         Ok(())
     }
@@ -147,6 +153,18 @@ mod tests {
         assert_eq!(registry.topics().collect::<Vec<_>>(), [(AppId(1), 2, "news")]);
         registry.revoke(DeviceId(8)).expect("written after the cut");
         assert!(Registry::open(&path).expect("again").is_revoked(DeviceId(8)));
+        std::fs::remove_dir_all(path.parent().expect("parent")).expect("cleaned up");
+    }
+
+    #[test]
+    fn what_a_failed_write_left_is_cut_before_the_next() {
+        let path = temp("half");
+        let mut registry = Registry::open(&path).expect("new");
+        registry.revoke(DeviceId(7)).expect("written");
+        registry.file.write_all(b"{\"revoked\":{\"dev").expect("half a line, as a full disk leaves it");
+        registry.revoke(DeviceId(8)).expect("written");
+        let registry = Registry::open(&path).expect("reopened");
+        assert!(registry.is_revoked(DeviceId(7)) && registry.is_revoked(DeviceId(8)));
         std::fs::remove_dir_all(path.parent().expect("parent")).expect("cleaned up");
     }
 

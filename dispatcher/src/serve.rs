@@ -1,4 +1,4 @@
-//! HTTP connections: how many there may be, and how long one may take to ask.
+//! HTTP connections: how many there may be, and how long the head of a request may take.
 
 use axum::Router;
 use hyper::server::conn::http1;

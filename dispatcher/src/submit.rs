@@ -5,7 +5,7 @@ use crate::link::TopicKey;
 use crate::receipts::Ref;
 use api::{Accepted, Refusal, Submission, Target};
 use metrics::DispatcherMetric as Metric;
-use route::Handle;
+use route::{Handle, Place};
 use store::{Body, Entry, Stream};
 use wire::{AppId, Frame, MessageId, PUSH_HEAD_BYTES_MAX, Push, STREAM_ALL, STREAM_INBOX, Seq};
 
@@ -92,22 +92,30 @@ impl Core {
         }
     }
 
-    /// Appends to a device's inbox and, if the device is up to date, sends at once.
+    /// Appends to a device's inbox and, if the device is up to date, sends at once. Only then does the oldest
+    /// give way in an inbox that was full: a push that is refused costs nobody anything.
     fn store_for(&mut self, handle: Handle, message: &Message, receipt: Ref) -> Result<(), Refusal> {
-        let waiting_max = self.config.settings.push.waiting_messages_max;
-        if self.routes[handle].inbox_unacked() as usize >= waiting_max {
-            self.drop_oldest(handle);
-        }
         let (window, route) = (self.config.window(), &self.routes[handle]);
         let (device, seq) = (route.device(), route.inbox_head() + 1);
+        let full = route.inbox_unacked() as usize >= self.config.settings.push.waiting_messages_max;
         let up_to_date = route.inbox_sent() == route.inbox_head() && route.inbox_unacked() < window;
         let place = route.place().filter(|_| up_to_date);
         let Message { id, expires_ms, ref body, .. } = *message;
         let entry = Entry { seq, id, receipt: receipt.at, expires_ms, body: body.clone() };
         self.append(Stream::Inbox(device), entry)?;
         self.routes[handle].take_inbox_seq();
-        let Some(place) = place else { return Ok(()) };
-        let Some(link) = self.link(place.link) else { return Ok(()) };
+        if let Some(place) = place {
+            self.send_new(handle, place, seq, body, receipt);
+        }
+        if full {
+            self.drop_oldest(handle);
+        }
+        Ok(())
+    }
+
+    /// Sends a device the message that was just appended behind everything it has.
+    fn send_new(&mut self, handle: Handle, place: Place, seq: Seq, body: &Body, receipt: Ref) {
+        let Some(link) = self.link(place.link) else { return };
         let (mut head, push) = (PUSH_HEAD, Push { stream: STREAM_INBOX, seq, payload: body });
         let length = push.head(&mut head);
         if link.push(place.conn, &head[..length], body).is_ok() {
@@ -117,7 +125,6 @@ impl Core {
         } else {
             link.mark_dirty(handle);
         }
-        Ok(())
     }
 
     fn append(&mut self, stream: Stream, entry: Entry) -> Result<(), Refusal> {

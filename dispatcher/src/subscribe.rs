@@ -1,6 +1,6 @@
 //! Devices and topics.
 
-use crate::config::{MEMBERSHIPS_MAX, TOPICS_MAX};
+use crate::config::{MEMBERSHIPS_MAX, NEW_TOPICS_MAX, TOPICS_MAX};
 use crate::core::Core;
 use api::Refusal;
 use bus::Down;
@@ -24,7 +24,10 @@ impl Core {
         if self.routes[handle].is_revoked() {
             return Err(Refusal::Revoked);
         }
-        self.set_member(handle, name, member).map_err(|_| Refusal::UnknownTopic)
+        self.set_member(handle, name, member).map_err(|status| match status {
+            SubscriptionStatus::TooMany => Refusal::TooManyTopics,
+            _ => Refusal::UnknownTopic,
+        })
     }
 
     /// Changes a membership and tells the device, if it is attached.
@@ -59,9 +62,11 @@ impl Core {
 
     /// Gives a topic its stream, for good: devices keep positions under this number.
     fn name_topic(&mut self, app: AppId, name: &str) -> Option<StreamId> {
-        if self.apps.get(&app).is_some_and(|a| a.names.len() >= TOPICS_MAX) {
+        let full = self.apps.get(&app).is_some_and(|a| a.names.len() >= TOPICS_MAX);
+        if full || self.new_topics >= NEW_TOPICS_MAX {
             return None;
         }
+        self.new_topics += 1;
         let stream = self.next_topic_stream(app);
         if let Err(error) = self.registry.add_topic(app, stream, name) {
             metrics::say!("dispatcher: topic {name:?} of app {} refused: {error}", app.0);

@@ -63,9 +63,12 @@ impl Core {
         let goaway = goaway.with_addresses(&self.config.addresses, &mut self.addresses);
         self.farewell.clear();
         Frame::GoAway(goaway).encode(&mut self.farewell);
-        let said = stream.read(&mut self.scratch).is_ok() | stream.write(&self.farewell).is_ok();
-        if said {
-            self.page.add(WorkerMetric::BytesOut, self.farewell.len() as u64);
+        // Both are best effort: what fails here is a phone that has gone already.
+        if let Ok(read) = stream.read(&mut self.scratch) {
+            self.page.add(WorkerMetric::BytesIn, read as u64);
+        }
+        if let Ok(written) = stream.write(&self.farewell) {
+            self.page.add(WorkerMetric::BytesOut, written as u64);
         }
     }
 }

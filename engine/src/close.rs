@@ -31,8 +31,8 @@ impl Core {
         self.farewell.clear();
         Frame::GoAway(goaway).encode(&mut self.farewell);
         // Best effort: a device that does not get it sees the connection end and backs off by itself.
-        if self.conns[slot].stream.write(&self.farewell).is_ok() {
-            self.page.add(WorkerMetric::BytesOut, self.farewell.len() as u64);
+        if let Ok(written) = self.conns[slot].stream.write(&self.farewell) {
+            self.page.add(WorkerMetric::BytesOut, written as u64);
         }
     }
 

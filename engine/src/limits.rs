@@ -1,4 +1,5 @@
-//! Every bound of the worker's loop, in one place. What is met is counted in the metric named beside it.
+//! Every bound of the worker's loop, in one place. Where meeting one changes what a device or an operator sees,
+//! the metric that counts it is named; the others only put work off to the next turn.
 
 /// Readiness events taken in one turn (`events_full_total`); the rest wait in the kernel.
 pub const EVENTS_MAX: usize = 1024;

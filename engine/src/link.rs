@@ -54,6 +54,7 @@ impl Core {
         record.append_to(&mut self.record);
         let conn = &mut self.conns[slot];
         let kept = self.pool.append(&mut conn.attach, &self.record).is_ok();
+        self.page.add(WorkerMetric::BufferExhausted, u64::from(!kept));
         let sent = !self.linked || {
             conn.link = self.link;
             self.up.send(record).is_ok()

@@ -48,7 +48,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     if let Some(workers) = arguments.workers {
         settings.worker.count = workers;
     }
-    let cores = core_affinity::get_core_ids().map_or(1, |ids| ids.len());
+    let cores = settings::cores();
     let plan = settings::plan(&settings, settings::nofile_raise(), cores);
     if usize::from(arguments.worker) >= plan.workers {
         return Err(format!("--worker {} is not below --workers {}", arguments.worker, plan.workers).into());
@@ -64,14 +64,11 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
 fn config(worker: u16, settings: &Settings, plan: &Plan) -> Config {
     let ms = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    // By CPU only where packets come in on many: over loopback it is the client's CPU that would choose.
-    let by_cpu = plan.steering == Steering::Cpu
-        && (settings.worker.steering == Steering::Cpu || !settings.worker.listen.ip().is_loopback());
     Config {
         worker,
         listen: settings.worker.listen,
         backlog: i32::try_from(settings.worker.backlog).unwrap_or(i32::MAX),
-        by_cpu,
+        by_cpu: plan.steering == Steering::Cpu,
         connections_max: plan.connections_max_per_worker,
         accept_batch: settings.worker.accept_batch,
         ring_bytes: plan.ring_bytes,

@@ -10,14 +10,16 @@ use std::io::{ErrorKind, Read};
 use token::TokenError;
 use wire::{Decoded, Frame, Hello, Limits, Position, Positions, ProbeReply, Reason, Seq, StreamId, decode};
 
-/// Positions acknowledged in the bytes at hand: cumulative, so that only the last of each stream counts.
+/// What the bytes at hand add up to. Positions are cumulative, so that only the last of each stream counts;
+/// Pongs leave in one write, or a device that sends nothing but Pings would cost a call for each.
 #[derive(Default)]
-struct Acks {
+struct Folded {
     streams: [(StreamId, Seq); limits::ACKS_FOLDED_MAX],
     count: usize,
+    pongs: usize,
 }
 
-impl Acks {
+impl Folded {
     /// Folds a position in; false when there is no room for another stream.
     fn fold(&mut self, p: Position) -> bool {
         if let Some(known) = self.streams[..self.count].iter_mut().find(|(stream, _)| *stream == p.stream) {
@@ -108,7 +110,7 @@ impl Core {
     /// Handles all whole frames in `bytes` and keeps the rest; false when the connection is gone.
     fn frames(&mut self, slot: usize, bytes: &[u8]) -> bool {
         self.deadlines_touch(slot);
-        let (mut at, mut acks) = (0, Acks::default());
+        let (mut at, mut folded) = (0, Folded::default());
         while at < bytes.len() {
             let input = match decode(&bytes[at..], Limits::FROM_DEVICE) {
                 Ok(Decoded::Frame(frame, used)) => {
@@ -124,11 +126,13 @@ impl Core {
             };
             self.page.add(WorkerMetric::FramesIn, 1);
             let output = self.conns[slot].session.step(input);
-            if !self.act(slot, output, &mut acks) {
+            if !self.act(slot, output, &mut folded) {
                 return false;
             }
         }
-        self.forward(slot, &mut acks) && self.keep_inbound(slot, &bytes[at..])
+        self.forward(slot, &mut folded)
+            && self.pong(slot, folded.pongs)
+            && self.keep_inbound(slot, &bytes[at..])
     }
 
     /// A login has to come within the handshake deadline, whatever else is said before it.
@@ -139,13 +143,13 @@ impl Core {
     }
 
     /// Does what the session decided; false when the connection is gone.
-    fn act(&mut self, slot: usize, output: Output<'_>, acks: &mut Acks) -> bool {
+    fn act(&mut self, slot: usize, output: Output<'_>, folded: &mut Folded) -> bool {
         let (conn, route) = (self.id_of(slot), self.conns[slot].route);
         match output {
             Output::Nothing => true,
             Output::Pong => {
-                self.page.add(WorkerMetric::Pings, 1);
-                self.write(slot, &[wire::FrameType::Pong as u8])
+                folded.pongs += 1;
+                true
             }
             Output::ProbeReply => {
                 let load_permille = self.load_permille();
@@ -160,7 +164,7 @@ impl Core {
             }
             Output::Login(hello) => self.login(slot, hello),
             Output::Ack(positions) => {
-                positions.iter().all(|p| acks.fold(p) || (self.forward(slot, acks) && acks.fold(p)))
+                positions.iter().all(|p| folded.fold(p) || (self.forward(slot, folded) && folded.fold(p)))
             }
             Output::Subscribe(topic) => self.send_up(slot, Up::Subscribe { conn, route, topic }),
             Output::Unsubscribe(topic) => self.send_up(slot, Up::Unsubscribe { conn, route, topic }),
@@ -172,16 +176,30 @@ impl Core {
     }
 
     /// Sends folded acknowledgements up; false when the connection is gone.
-    fn forward(&mut self, slot: usize, acks: &mut Acks) -> bool {
-        if acks.count == 0 {
+    fn forward(&mut self, slot: usize, folded: &mut Folded) -> bool {
+        if folded.count == 0 {
             return true;
         }
         let (conn, route) = (self.id_of(slot), self.conns[slot].route);
-        let count = std::mem::take(&mut acks.count);
+        let count = std::mem::take(&mut folded.count);
         self.page.add(WorkerMetric::Acks, count as u64);
-        acks.streams[..count]
+        folded.streams[..count]
             .iter()
             .all(|&(stream, seq)| self.send_up(slot, Up::Ack { conn, route, stream, seq }))
+    }
+
+    /// Answers Pings; false when the connection is gone.
+    fn pong(&mut self, slot: usize, mut count: usize) -> bool {
+        const PONGS: [u8; 256] = [wire::FrameType::Pong as u8; 256];
+        self.page.add(WorkerMetric::Pings, count as u64);
+        while count > 0 {
+            let now = count.min(PONGS.len());
+            if !self.write(slot, &PONGS[..now]) {
+                return false;
+            }
+            count -= now;
+        }
+        true
     }
 
     fn send_up(&mut self, slot: usize, record: Up<'_>) -> bool {

@@ -189,9 +189,11 @@ impl Worker {
 
     /// How long nothing can happen by itself; `None` for ever.
     fn until_due(&self) -> Option<Duration> {
-        let at = self.started
-            + Duration::from_millis(limits::TICK_MS) * self.core.deadlines.next_due().unwrap_or(0);
-        let deadline = self.core.deadlines.next_due().map(|_| at);
+        let deadline = self
+            .core
+            .deadlines
+            .next_due()
+            .map(|due| self.started + Duration::from_millis(limits::TICK_MS) * due);
         let ring = (self.core.up.waiting() > 0)
             .then(|| Instant::now() + Duration::from_millis(limits::RING_RETRY_MS));
         let soonest =
@@ -321,6 +323,7 @@ impl Worker {
             self.unlink();
         } else if linked {
             self.reattach = Some(0);
+            self.relink_ms = limits::RELINK_MS_MIN;
             if self.listener.is_none() && !self.core.draining {
                 self.listen()?;
             }

@@ -41,7 +41,7 @@ impl Core {
         }
         if self.pool.append(&mut conn.outbound, bytes).is_err() {
             self.page.add(WorkerMetric::BufferExhausted, 1);
-            self.close(slot, Reason::SlowConsumer);
+            self.close(slot, Reason::Overload);
             return false;
         }
         !first || self.interest(slot, Interest::READABLE | Interest::WRITABLE)

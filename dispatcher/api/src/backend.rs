@@ -58,11 +58,8 @@ pub enum Refusal {
         /// When to try again, in milliseconds.
         retry_after_ms: u32,
     },
-    /// As many messages wait for the device as may.
-    DeviceFull {
-        /// When to try again, in milliseconds.
-        retry_after_ms: u32,
-    },
+    /// The device, or its app, has as many topics as it may.
+    TooManyTopics,
     /// No device ever joined the topic.
     UnknownTopic,
     /// The payload is longer than the node carries.

@@ -23,7 +23,7 @@
 //! | `invalid_request` | 422 | no | The body is JSON, and asks for something that cannot be. |
 //! | `token_invalid` | 422 | no | The device token was not issued by this node. |
 //! | `targets_invalid` | 422 | no | None of the device tokens is good. |
-//! | `device_full` | 429 | yes | As many messages wait for the device as may. |
+//! | `too_many_topics` | 409 | no | The device, or its app, has as many topics as it may. |
 //! | `store_full` | 503 | yes | The node's store is full. |
 //! | `overloaded` | 503 | yes | The node has more to do than it can. |
 //! | `unavailable` | 503 | yes | The node is starting, stopping or recovering. |
@@ -97,7 +97,7 @@ codes! {
     InvalidRequest = "invalid_request", 422, false, "The body is JSON, and asks for something that cannot be.";
     TokenInvalid = "token_invalid", 422, false, "The device token was not issued by this node.";
     TargetsInvalid = "targets_invalid", 422, false, "None of the device tokens is good.";
-    DeviceFull = "device_full", 429, true, "As many messages wait for the device as may.";
+    TooManyTopics = "too_many_topics", 409, false, "The device, or its app, has as many topics as it may.";
     StoreFull = "store_full", 503, true, "The node's store is full.";
     Overloaded = "overloaded", 503, true, "The node has more to do than it can.";
     Unavailable = "unavailable", 503, true, "The node is starting, stopping or recovering.";
@@ -184,10 +184,9 @@ impl From<Refusal> for Problem {
             Refusal::Overloaded { retry_after_ms } => {
                 Self::busy(Code::Overloaded, retry_after_ms, "Try again later, and send more slowly.")
             }
-            Refusal::DeviceFull { retry_after_ms } => Self::busy(
-                Code::DeviceFull,
-                retry_after_ms,
-                "Try again when the device has been online; send it less, or with shorter ttls.",
+            Refusal::TooManyTopics => Self::new(
+                Code::TooManyTopics,
+                "Let the device leave a topic first, or use a topic the app has.",
             ),
             Refusal::UnknownTopic => {
                 Self::new(Code::TopicUnknown, "Check the topic's name, or let a device join it first.")

@@ -30,7 +30,7 @@ mod suggest;
 
 pub use error::{REFUSALS_SHOWN_MAX, Refusal, SettingsError};
 pub use nofile::nofile_raise;
-pub use plan::{Plan, WORKERS_MAX, plan};
+pub use plan::{Plan, WORKERS_MAX, cores, plan};
 pub use sample::{describe, sample_toml};
 pub use section::KeyDoc;
 pub use sections::{

@@ -10,6 +10,11 @@ const LARGE_RING_WORKERS_MAX: usize = 16;
 const LARGE_RING_KIB: usize = 1024;
 const SMALL_RING_KIB: usize = 256;
 
+/// Cores this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What a node looks like on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -38,7 +43,8 @@ pub struct Plan {
 /// workers                = worker.count if set, else
 ///                          max(cores, ceil(worker.target_connections / connections per worker))
 /// ring                   = worker.ring_kib if set, else 1 MiB up to 16 workers, 256 KiB beyond
-/// steering               = worker.steering if set, else by CPU where workers = cores and pinned, else by hash
+/// steering               = worker.steering if set, else by CPU where workers = cores, pinned, and off loopback,
+///                          else by hash
 /// ```
 ///
 /// With `nofile` 1,048,576 four million connections take one worker a core; with 20,000 they take 203.
@@ -99,8 +105,11 @@ fn ring_kib(settings: &Settings, workers: usize) -> usize {
 
 fn steering(settings: &Settings, workers: usize, cores: usize, warnings: &mut Vec<String>) -> Steering {
     let one_each = settings.worker.pin && workers == cores;
+    // Over loopback it is the client's CPU that would choose, and all of its connections would meet there.
+    let loopback = settings.worker.listen.ip().is_loopback();
     match settings.worker.steering {
-        Steering::Auto | Steering::Cpu if one_each => Steering::Cpu,
+        Steering::Cpu if one_each => Steering::Cpu,
+        Steering::Auto if one_each && !loopback => Steering::Cpu,
         Steering::Cpu => {
             warnings.push(format!(
                 "worker.steering = \"cpu\" needs as many workers as cores, here {workers} and {cores}; using \"hash\""

@@ -9,7 +9,11 @@ fn settings(text: &str) -> Settings {
 
 #[test]
 fn one_worker_a_core_where_files_allow() {
-    let plan = plan(&settings("worker.target_connections = 4_000_000"), 1_048_576, 16);
+    let plan = plan(
+        &settings("worker.target_connections = 4_000_000\nworker.listen = \"0.0.0.0:7070\""),
+        1_048_576,
+        16,
+    );
     assert_eq!((plan.workers, plan.connections_max_per_worker), (16, 1_048_376));
     assert_eq!((plan.steering, plan.ring_bytes), (Steering::Cpu, 1 << 20));
     assert_eq!(plan.warnings, [""; 0]);
@@ -27,7 +31,7 @@ fn more_workers_where_files_are_few() {
 #[test]
 fn the_default_fits_two_cores() {
     let plan = plan(&Settings::default(), 20_000, 2);
-    assert_eq!((plan.workers, plan.steering), (2, Steering::Cpu));
+    assert_eq!((plan.workers, plan.steering), (2, Steering::Hash), "it listens on loopback");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The node: its state, its plan and its configuration.
 
-use std::thread::available_parallelism;
-
 use serde_json::{Map, Value, json};
 
 use crate::api::{Api, Reply};
@@ -66,7 +64,7 @@ fn metrics(text: &str) -> Map<String, Value> {
 
 pub(crate) fn plan(common: &Common, shell: bool, output: &mut Output<'_>) -> Result<(), Failure> {
     let settings = common.settings()?;
-    let cores = available_parallelism().map_or(1, usize::from);
+    let cores = settings::cores();
     let plan = settings::plan(&settings, settings::nofile_raise(), cores);
     if shell {
         return Ok(output.text(&plan.shell_lines(&settings))?);

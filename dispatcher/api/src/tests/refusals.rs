@@ -170,7 +170,7 @@ fn what_the_backend_refuses() {
         (Refusal::StoreFull { retry_after_ms: 2500 }, "store_full", "3"),
         (Refusal::Revoked, "token_revoked", ""),
         (Refusal::Overloaded { retry_after_ms: 1 }, "overloaded", "1"),
-        (Refusal::DeviceFull { retry_after_ms: 0 }, "device_full", "1"),
+        (Refusal::TooManyTopics, "too_many_topics", ""),
         (Refusal::UnknownTopic, "topic_unknown", ""),
         (Refusal::PayloadTooLarge { max: 9 }, "payload_too_large", ""),
         (Refusal::Unavailable { retry_after_ms: 1000 }, "unavailable", "1"),

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 choice! {
     /// How the kernel picks the worker that gets a new connection.
     Steering {
-        /// By CPU where each core has exactly one pinned worker, else by hash.
+        /// By CPU where each core has exactly one pinned worker, off loopback, else by hash.
         Auto = "auto",
         /// The worker pinned to the CPU that took the packet in.
         Cpu = "cpu",
@@ -34,7 +34,7 @@ section! {
         /// Bind each worker to one core.
         pin: bool = true, crate::field::Any;
         /// How the kernel spreads new connections over workers; auto takes cpu where each core has
-        /// exactly one pinned worker, else hash.
+        /// exactly one pinned worker and the address is not loopback, else hash.
         steering: Steering = Steering::Auto, crate::field::Any;
         /// Finished handshakes the kernel queues for a worker; net.core.somaxconn caps it.
         backlog: usize = 4096, 16..=65_535;

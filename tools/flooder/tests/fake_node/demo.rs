@@ -70,7 +70,7 @@ impl Api {
         if refuses && index == 3 {
             self.refused = true;
             let retryable = self.fault == Fault::RefuseOnce;
-            let problem = json!({"code": "device_full", "detail": "later", "retryable": retryable});
+            let problem = json!({"code": "overloaded", "detail": "later", "retryable": retryable});
             return json!({"index": index, "status": 429, "problem": problem});
         }
         let token = URL_SAFE_NO_PAD.decode(message["target"]["token"].as_str().unwrap()).unwrap();
