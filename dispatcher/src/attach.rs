@@ -218,7 +218,8 @@ impl Core {
         if stream == STREAM_INBOX {
             let sent = self.routes[handle].inbox_sent();
             self.ack_inbox(handle, seq.min(sent));
-            self.pump(handle);
+            // What expired behind it may go with it: a window full of Gaps gets no acknowledgement.
+            self.raise_inbox_floor(handle);
         } else {
             self.ack_topic(handle, stream, seq.min(self.topic_dispatched(handle, stream)));
             self.pump_topic(handle, stream);

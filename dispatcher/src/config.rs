@@ -12,6 +12,12 @@ pub const COMMAND_QUEUE_MAX: usize = 1024;
 /// Records that may wait in front of a worker's full ring; beyond it the worker is stuck, and its link
 /// is dropped so that it attaches anew.
 pub const WAITING_RECORDS_MAX: usize = 64 << 10;
+/// Records waiting in front of a worker's full ring at which nothing more is taken from that worker: it causes
+/// them, by attaching more than it reads the answers of.
+pub const WAITING_RECORDS_PAUSE: usize = 4 << 10;
+/// Unacknowledged bytes of backlog on the way to one device, a page more at the most: less than a worker
+/// buffers for a socket that takes nothing.
+pub const IN_FLIGHT_BYTES_MAX: usize = 32 << 10;
 /// Bytes of one page of backlog, unless a single message is larger.
 pub const PAGE_BYTES_MAX: usize = 16 << 10;
 /// Devices of a full ring served again in one turn.

@@ -1,6 +1,6 @@
 //! What may be sent is sent: pages of backlog, catching up with a stream, and the rings that were full.
 
-use crate::config::{BEHIND_RECORDS_MAX, DIRTY_MAX, PAGE_BYTES_MAX};
+use crate::config::{BEHIND_RECORDS_MAX, DIRTY_MAX, IN_FLIGHT_BYTES_MAX, PAGE_BYTES_MAX};
 use crate::core::{Core, receipt_of};
 use crate::link::TopicKey;
 use bus::Down;
@@ -23,6 +23,9 @@ impl Core {
         let allowance = route.inbox_allowance(self.config.window());
         let Some(place) = route.place().filter(|_| allowance > 0) else { return };
         let (stream, sent, head) = (Stream::Inbox(route.device()), route.inbox_sent(), route.inbox_head());
+        if self.in_flight_bytes(stream, route.inbox_acked(), sent) >= IN_FLIGHT_BYTES_MAX {
+            return;
+        }
         let page = self.page(stream, wire::STREAM_INBOX, sent, head, allowance);
         if page.last > sent && self.send_page(handle, place, &page) {
             self.routes[handle].sent_inbox(page.last);
@@ -31,6 +34,19 @@ impl Core {
                 self.mark_dirty(handle, place);
             }
         }
+    }
+
+    /// Bytes of a stream that are on the way: sent and not acknowledged. At most a window of messages.
+    fn in_flight_bytes(&self, stream: Stream, acked: Seq, sent: Seq) -> usize {
+        let mut bytes = 0;
+        if acked < sent {
+            self.store.read(stream, acked, self.now_ms, &mut |entry| {
+                let inside = entry.seq <= sent;
+                bytes += if inside { entry.body.len() } else { 0 };
+                inside
+            });
+        }
+        bytes
     }
 
     /// Builds the frames of a stream after `sent` up to `target`. Where messages are gone, a Gap says so.
@@ -115,7 +131,11 @@ impl Core {
         if room == 0 {
             return;
         }
-        let page = self.page(Stream::Topic(key.0, stream), stream, sent, target, room as u32);
+        let topic = Stream::Topic(key.0, stream);
+        if self.in_flight_bytes(topic, acked, sent) >= IN_FLIGHT_BYTES_MAX {
+            return;
+        }
+        let page = self.page(topic, stream, sent, target, room as u32);
         if !self.send_page(handle, place, &page) {
             return;
         }
@@ -162,18 +182,28 @@ impl Core {
         self.count(Metric::Fanouts, sent);
     }
 
-    /// Goes on with what a link's full ring had put off; true when the link wants another turn.
+    /// Goes on with what a link's full ring had put off, broadcasts and single devices in turns, so that neither
+    /// starves the other; true when the link wants another turn.
     pub fn serve_link(&mut self, number: u16) -> bool {
         let Some(link) = self.link(number) else { return false };
         if !link.has_pending() || !link.flush_waiting() {
             return false;
         }
-        if !self.serve_behind(number) {
-            return false;
+        let first = link.devices_first();
+        for devices in [first, !first] {
+            let has_room = if devices { self.serve_dirty(number) } else { self.serve_behind(number) };
+            if !has_room {
+                return false;
+            }
         }
+        self.link(number).is_some_and(|l| l.has_pending())
+    }
+
+    /// Serves a bounded number of devices; false when the ring is full again.
+    fn serve_dirty(&mut self, number: u16) -> bool {
         let refused = self.link(number).map_or(0, |l| l.full());
         for _ in 0..DIRTY_MAX {
-            let Some(handle) = self.link(number).and_then(|l| l.take_dirty()) else { return false };
+            let Some(handle) = self.link(number).and_then(|l| l.take_dirty()) else { break };
             if self.routes[handle].place().is_some_and(|p| p.link == number) {
                 self.pump(handle);
                 for stream in self.streams_of(handle) {

@@ -39,7 +39,7 @@ impl Core {
 
     /// Moves a device's position past messages that are gone, and tells it if it is attached and was not
     /// sent them. That may open its window: for a Gap no acknowledgement comes that would.
-    fn raise_inbox_floor(&mut self, handle: Handle) {
+    pub fn raise_inbox_floor(&mut self, handle: Handle) {
         let route = &self.routes[handle];
         let first = self.store.first(Stream::Inbox(route.device()));
         let floor = first.map_or(route.inbox_head(), |seq| seq - 1);

@@ -58,6 +58,8 @@ pub struct Hub {
     /// Workers that have connected and not offered yet; a number is reused.
     peers: Vec<Option<Peer>>,
     tick_at: Instant,
+    /// When full rings are looked at again.
+    retry_at: Option<Instant>,
     busy: bool,
     stopping: bool,
 }
@@ -92,6 +94,7 @@ impl Hub {
             inboxes: Vec::new(),
             peers: Vec::new(),
             tick_at: Instant::now(),
+            retry_at: None,
             busy: false,
             stopping: false,
         };
@@ -146,10 +149,16 @@ impl Hub {
     }
 
     fn wait(&mut self) -> io::Result<()> {
+        let due = self.retry_at.map_or(self.tick_at, |at| at.min(self.tick_at));
         let mut timeout =
-            if self.busy { Duration::ZERO } else { self.tick_at.saturating_duration_since(Instant::now()) };
+            if self.busy { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
         if !self.busy {
-            for inbox in self.inboxes.iter_mut().flatten() {
+            for (number, inbox) in self.inboxes.iter_mut().enumerate() {
+                let Some(inbox) = inbox else { continue };
+                // What a backed-up worker sends has to wait anyway, until the ring is looked at again.
+                if self.core.link(number as u16).is_some_and(|link| link.is_backed_up()) {
+                    continue;
+                }
                 // A poisoned ring is not empty: the turn will see it and drop the link.
                 if !inbox.rx.prepare_sleep().unwrap_or(false) {
                     timeout = Duration::ZERO;
@@ -278,6 +287,9 @@ impl Hub {
     /// Takes a bounded number of records from a worker's ring; nonsense costs the link.
     fn take_records(&mut self, number: u16) {
         let Some(inbox) = &mut self.inboxes[usize::from(number)] else { return };
+        if self.core.link(number).is_some_and(|link| link.is_backed_up()) {
+            return;
+        }
         let core = &mut self.core;
         let taken = bus::take(&mut inbox.rx, UP_RECORDS_MAX, |kind, bytes| {
             core.record(number, Up::decode(kind, bytes)?);
@@ -293,6 +305,7 @@ impl Hub {
 
     /// Goes on with full rings, shows the workers what this turn produced, drops links that are stuck.
     fn serve_links(&mut self) {
+        self.retry_at = None;
         for number in 0..self.inboxes.len() as u16 {
             self.busy |= self.core.serve_link(number);
             let Some(link) = self.core.link(number) else { continue };
@@ -301,7 +314,7 @@ impl Hub {
             self.core.count(Metric::RingFull, full);
             if pending {
                 // Nothing announces free space in a ring: look again soon.
-                self.tick_at = self.tick_at.min(Instant::now() + Duration::from_millis(1));
+                self.retry_at = Some(Instant::now() + Duration::from_millis(1));
             }
             if broken {
                 metrics::say!("dispatcher: link {number} does not take its records and is dropped");

@@ -10,17 +10,19 @@ use token::KeyFile;
 pub struct KeyWatch {
     path: PathBuf,
     seen: Option<SystemTime>,
+    /// What was wrong with the file when last looked at; said once.
+    complaint: Option<String>,
     access: SharedAccess,
 }
 
 impl KeyWatch {
     /// Watches `path` for `access`.
     pub fn new(path: PathBuf, access: SharedAccess) -> Self {
-        Self { path, seen: None, access }
+        Self { path, seen: None, complaint: None, access }
     }
 
-    /// Reads the file if it changed. A file that cannot be read changes nothing and is reported once per
-    /// change, and so does one that is gone; before the first there are no keys, and everybody is refused.
+    /// Reads the file if it changed. One that cannot be read changes nothing and is reported once; one that is
+    /// gone changes nothing either. Before the first there are no keys, and everybody is refused.
     pub fn poll(&mut self, hand: &Hand) {
         let modified = std::fs::metadata(&self.path).and_then(|m| m.modified()).ok();
         if modified.is_none() || modified == self.seen {
@@ -34,9 +36,16 @@ impl KeyWatch {
                     return;
                 }
                 self.access.replace(Access::from_key_file(&file));
+                (self.seen, self.complaint) = (modified, None);
             }
-            Err(error) => metrics::say!("dispatcher: {error}; going on with the keys of before"),
+            Err(error) => {
+                let complaint = error.to_string();
+                if self.complaint.as_ref() != Some(&complaint) {
+                    metrics::say!("dispatcher: {complaint}; going on with the keys of before");
+                }
+                // Not seen: it may be mended without a new time, by its mode for instance.
+                self.complaint = Some(complaint);
+            }
         }
-        self.seen = modified;
     }
 }

@@ -4,7 +4,7 @@
 //! here: their device is noted as dirty, and is served from the store when there is room. Broadcasts
 //! neither: the stream is noted as behind, with the position up to which the worker has it.
 
-use crate::config::WAITING_RECORDS_MAX;
+use crate::config::{WAITING_RECORDS_MAX, WAITING_RECORDS_PAUSE};
 use bus::{Down, Guard, Offer};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -42,6 +42,7 @@ pub struct Link {
     pub reattached: bool,
     full: u64,
     broken: bool,
+    devices_first: bool,
 }
 
 impl Link {
@@ -58,6 +59,7 @@ impl Link {
             reattached: false,
             full: 0,
             broken: false,
+            devices_first: false,
         }
     }
 
@@ -123,9 +125,20 @@ impl Link {
         self.broken
     }
 
+    /// Whether so many records wait that the worker should not be asked for more.
+    pub fn is_backed_up(&self) -> bool {
+        self.waiting.len() > WAITING_RECORDS_PAUSE
+    }
+
     /// Whether work waits for room in the ring.
     pub fn has_pending(&self) -> bool {
         !(self.waiting.is_empty() && self.dirty.is_empty() && self.behind.is_empty())
+    }
+
+    /// Whether dirty devices go before streams that are behind this time; it changes from call to call.
+    pub fn devices_first(&mut self) -> bool {
+        self.devices_first = !self.devices_first;
+        self.devices_first
     }
 
     /// Notes a device whose messages the ring refused.

@@ -84,12 +84,14 @@ impl Core {
                 refused = Some(refusal);
             }
         }
-        self.count(Metric::Dropped, dropped);
-        match refused {
+        if let Some(refusal) = refused
+            && dropped == handles.len() as u64
+        {
             // Nobody got it: the sender has to know, rather than find it in the counts.
-            Some(refusal) if dropped == handles.len() as u64 => Err(refusal),
-            _ => Ok(handles.len() as u32),
+            return Err(refusal);
         }
+        self.count(Metric::Dropped, dropped);
+        Ok(handles.len() as u32)
     }
 
     /// Appends to a device's inbox and, if the device is up to date, sends at once. Only then does the oldest
@@ -97,7 +99,10 @@ impl Core {
     fn store_for(&mut self, handle: Handle, message: &Message, receipt: Ref) -> Result<(), Refusal> {
         let (window, route) = (self.config.window(), &self.routes[handle]);
         let (device, seq) = (route.device(), route.inbox_head() + 1);
-        let full = route.inbox_unacked() as usize >= self.config.settings.push.waiting_messages_max;
+        let waiting_max = self.config.settings.push.waiting_messages_max;
+        // Numbers of what has expired meanwhile are no messages that wait.
+        let full = route.inbox_unacked() as usize >= waiting_max
+            && self.store.count(Stream::Inbox(device)) >= waiting_max;
         let up_to_date = route.inbox_sent() == route.inbox_head() && route.inbox_unacked() < window;
         let place = route.place().filter(|_| up_to_date);
         let Message { id, expires_ms, ref body, .. } = *message;

@@ -23,6 +23,8 @@ pub struct Conn {
     pub app: AppId,
     /// The link on which the attach was last sent; see `link.rs`.
     pub link: u16,
+    /// It stands in [`Core::unread`].
+    pub unread: bool,
     /// The dispatcher's handle for the device.
     pub route: u32,
     pub device: DeviceId,
@@ -48,6 +50,7 @@ impl Conn {
             session: Session::default(),
             app: AppId(0),
             link: 0,
+            unread: false,
             route: u32::MAX,
             device: DeviceId(0),
             session_number: 0,

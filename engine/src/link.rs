@@ -100,8 +100,6 @@ impl Core {
                 self.record = record;
                 let conn = &mut self.conns[slot];
                 conn.link = self.link;
-                // The dispatcher says again what this device is a member of, in order with its pushes.
-                self.topics.leave_all(&mut conn.memberships);
                 sent
             }
             State::Attaching if self.conns[slot].attach != BufId::NONE => {

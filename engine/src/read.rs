@@ -42,7 +42,10 @@ impl Core {
         let id = self.id_of(slot);
         let mut scratch = std::mem::take(&mut self.scratch);
         if (0..limits::READS_MAX).all(|_| self.read_once(slot, ended, &mut scratch)) {
-            self.unread.push_back(id);
+            // Once in the list: a second place would be a second share of every turn.
+            if !std::mem::replace(&mut self.conns[slot].unread, true) {
+                self.unread.push_back(id);
+            }
         }
         self.scratch = scratch;
     }
@@ -78,6 +81,7 @@ impl Core {
         for _ in 0..self.unread.len() {
             let Some(id) = self.unread.pop_front() else { break };
             if let Some(slot) = self.slot_of(id) {
+                self.conns[slot].unread = false;
                 self.readable(slot, true);
             }
         }

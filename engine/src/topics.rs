@@ -46,9 +46,9 @@ pub struct Topics {
     ready: VecDeque<u32>,
     /// The topic whose slice is under way.
     serving: Option<u32>,
-    number: u32,
+    number: u64,
     /// The number at which the present link began; see [`Topics::fence`].
-    fence: u32,
+    fence: u64,
     waiting_bytes: usize,
     waiting_frames: usize,
 }
@@ -70,10 +70,12 @@ impl Topics {
         }
     }
 
-    /// Makes the connection at `slot` a member; `chain` is the connection's. Does nothing if it is one.
+    /// Makes the connection at `slot` a member for what is published from here on; `chain` is the
+    /// connection's. One that is a member already is told so again after a [`fence`](Topics::fence).
     pub fn join(&mut self, app: AppId, stream: StreamId, slot: u32, chain: &mut u32) {
-        if self.find(app, stream, *chain).is_some() {
-            return;
+        if let Some((_, at)) = self.find(app, stream, *chain) {
+            let Membership { topic, place, .. } = self.memberships[at as usize];
+            return self.topics[topic as usize].round.rejoin(place, self.number, self.fence);
         }
         let (topics, spare) = (&mut self.topics, &mut self.spare);
         let at = *self.index.entry((app, stream)).or_insert_with(|| {
@@ -114,14 +116,14 @@ impl Topics {
     /// The link is gone. What came over it still goes to whom it is for; what comes over the next one has
     /// other numbers, and goes to nobody who has not joined again.
     pub fn fence(&mut self) {
-        self.number = self.number.wrapping_add(1);
+        self.number += 1;
         self.fence = self.number;
     }
 
     /// Queues one frame for every present member of a stream.
     pub fn publish(&mut self, app: AppId, stream: StreamId, frame: &[u8]) {
         let Some(&at) = self.index.get(&(app, stream)) else { return };
-        self.number = self.number.wrapping_add(1);
+        self.number += 1;
         let topic = &mut self.topics[at as usize];
         topic.round.publish(self.number, self.fence, frame);
         self.waiting_bytes += frame.len();

@@ -48,7 +48,7 @@ fn reads_in_order(store: &mut dyn Store) {
     assert_eq!(seqs(store, INBOX, 1, 0, 2), [2, 3], "a page ends where the reader says");
     assert_eq!(seqs(store, TOPIC, 25, 0, 99), [30, 40, 50]);
     assert_eq!(seqs(store, Stream::Inbox(DeviceId(2)), 0, 0, 99), [0; 0]);
-    assert_eq!(store.first(TOPIC), Some(10));
+    assert_eq!((store.first(TOPIC), store.count(TOPIC)), (Some(10), 5));
 }
 
 fn trims_up_to_a_position(store: &mut dyn Store) {

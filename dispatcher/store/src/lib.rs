@@ -98,6 +98,9 @@ pub trait Store {
     /// Removes the entries of a stream up to and including `seq`, and shows each.
     fn trim(&mut self, stream: Stream, seq: Seq, removed: &mut dyn FnMut(&Entry));
 
+    /// How many entries a stream has.
+    fn count(&self, stream: Stream) -> usize;
+
     /// The oldest entry of a stream.
     fn first(&self, stream: Stream) -> Option<Seq>;
 

@@ -111,6 +111,10 @@ impl Store for Memory {
         }
     }
 
+    fn count(&self, stream: Stream) -> usize {
+        self.queue(stream).map_or(0, |q| q.entries.len())
+    }
+
     fn first(&self, stream: Stream) -> Option<Seq> {
         self.queue(stream).and_then(|q| q.entries.front()).map(|e| e.seq)
     }

@@ -5,7 +5,7 @@
 //!  Greeting ──────────▶ Attaching ──────────▶ Attached ◀──┐
 //!     │ Probe (≤ 3)         │ LinkLost: stays     │ LinkLost │ Attached
 //!     │                     │                     ▼          │
-//!     │ deadline            │ refused          Orphaned ─────┘   (the device notices nothing)
+//!     │ deadline            │ refused          Orphaned ─────┘   (the connection stays)
 //!     ▼                     ▼                     ▼
 //!   Closed ◀──────────── Closed ◀───────────── Closed          deadline, kick, protocol error
 //! ```

@@ -22,13 +22,13 @@ const NO_PLACE: u32 = u32::MAX;
 struct Member {
     slot: u32,
     /// Frames numbered up to this one are not for this member.
-    joined: u32,
+    joined: u64,
 }
 
 struct Mark {
-    number: u32,
+    number: u64,
     /// Members that joined before this number are not meant.
-    fence: u32,
+    fence: u64,
     /// Where the frame begins in `frames`.
     start: usize,
     /// The place at which it got under way.
@@ -102,7 +102,7 @@ impl Round {
     }
 
     /// Adds a member for frames numbered above `joined`; returns its place.
-    pub fn add(&mut self, slot: u32, joined: u32) -> u32 {
+    pub fn add(&mut self, slot: u32, joined: u64) -> u32 {
         let member = Member { slot, joined };
         self.live += 1;
         if self.vacant == NO_PLACE {
@@ -110,21 +110,29 @@ impl Round {
             return (self.members.len() - 1) as u32;
         }
         let place = self.vacant;
-        self.vacant = self.members[place as usize].joined;
+        self.vacant = self.members[place as usize].joined as u32;
         self.members[place as usize] = member;
         place
     }
 
+    /// A member from before `fence` is one again, for frames numbered above `joined`.
+    pub fn rejoin(&mut self, place: u32, joined: u64, fence: u64) {
+        let member = &mut self.members[place as usize];
+        if member.joined < fence {
+            member.joined = joined;
+        }
+    }
+
     /// Ends the membership at `place`.
     pub fn remove(&mut self, place: u32) {
-        self.members[place as usize] = Member { slot: VACANT, joined: self.vacant };
+        self.members[place as usize] = Member { slot: VACANT, joined: u64::from(self.vacant) };
         self.vacant = place;
         self.live -= 1;
     }
 
     /// Queues a frame for members that joined at `fence` or later and before `number`, which is above every
     /// earlier frame's.
-    pub fn publish(&mut self, number: u32, fence: u32, frame: &[u8]) {
+    pub fn publish(&mut self, number: u64, fence: u64, frame: &[u8]) {
         self.marks.push_back(Mark { number, fence, start: self.frames.len(), from: 0, wrapped: false });
         self.frames.extend_from_slice(frame);
     }
@@ -183,7 +191,7 @@ impl Round {
 
     /// Numbers and fences rise from frame to frame, so what a member is owed is one piece.
     fn owed(&self, member: Member, frames_end: usize) -> Option<Owed> {
-        let after = |number: u32| number.wrapping_sub(member.joined) as i32 > 0;
+        let after = |number: u64| number > member.joined;
         let under_way = self.done..self.done + self.under_way;
         let last = under_way.clone().find(|at| after(self.marks[*at].fence)).unwrap_or(under_way.end);
         let first = (self.done..last).find(|at| after(self.marks[*at].number))?;

@@ -183,7 +183,9 @@ proptest! {
             match act {
                 Act::Join(slot, stream) => {
                     topics.join(APP, stream, slot, &mut chains[slot as usize]);
-                    if !model.lives.contains_key(&(slot, stream)) {
+                    let known = model.lives.get(&(slot, stream)).copied();
+                    if known.is_none_or(|life| model.fenced.contains(&life)) {
+                        model.ended.extend(known);
                         model.lives.insert((slot, stream), model.owed.len());
                         model.owed.push(Vec::new());
                         model.got.push(Vec::new());
