@@ -219,7 +219,9 @@ impl Core {
             let sent = self.routes[handle].inbox_sent();
             self.ack_inbox(handle, seq.min(sent));
             // What expired behind it may go with it: a window full of Gaps gets no acknowledgement.
-            self.raise_inbox_floor(handle);
+            if self.routes[handle].inbox_unacked() > 0 {
+                self.raise_inbox_floor(handle);
+            }
         } else {
             self.ack_topic(handle, stream, seq.min(self.topic_dispatched(handle, stream)));
             self.pump_topic(handle, stream);

@@ -106,6 +106,10 @@ impl Round {
         let member = Member { slot, joined };
         self.live += 1;
         if self.vacant == NO_PLACE {
+            if self.members.len() == self.members.capacity() {
+                // By an eighth: doubling would at its worst cost each member its place twice.
+                self.members.reserve_exact(self.members.len() / 8 + 16);
+            }
             self.members.push(member);
             return (self.members.len() - 1) as u32;
         }
