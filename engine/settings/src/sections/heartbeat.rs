@@ -21,9 +21,4 @@ impl Heartbeat {
     pub fn agreed_s(&self, s: u64) -> u64 {
         if s == 0 { self.s_default } else { s.clamp(self.s_min, self.s_max) }
     }
-
-    /// Milliseconds of silence after which a phone with the agreed interval is closed.
-    pub fn deadline_ms(&self, agreed_s: u64) -> u64 {
-        agreed_s * 1500 + self.slack_s * 1000
-    }
 }
