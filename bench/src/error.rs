@@ -41,7 +41,7 @@ pub enum Error {
         why: String,
     },
     /// Something should have happened and did not.
-    #[error("waited {}s in vain until {what}; {seen}", crate::PATIENCE.as_secs())]
+    #[error("waited in vain until {what}; {seen}")]
     Late {
         /// What was waited for.
         what: &'static str,
@@ -59,10 +59,12 @@ pub enum Error {
         faults: String,
     },
     /// A file of results is missing or is none.
-    #[error("{path}: {why}; make it with `bench compare --json > {path}`")]
+    #[error("{path}: {why}; make it with `bench {name} --json > {path}`")]
     Results {
         /// Which file.
         path: String,
+        /// Of which scenario.
+        name: &'static str,
         /// What is wrong with it.
         why: String,
     },

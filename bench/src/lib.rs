@@ -21,15 +21,26 @@ use std::time::Duration;
 
 pub mod codec;
 pub mod compare;
+pub mod drain;
 mod error;
 pub mod floor;
+pub mod ids;
+pub mod latency;
 pub mod memory;
 pub mod meter;
+pub mod mix;
+pub mod node;
+pub mod offline;
+pub mod phones;
 pub mod proc;
 pub mod promises;
+pub mod push;
+pub mod restart;
 pub mod scenario;
 pub mod side;
 pub mod stats;
+pub mod stored;
+pub mod svg;
 
 pub use error::Error;
 

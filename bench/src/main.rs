@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::codec;
 use bench::compare::compare;
 use bench::memory::{MemorySize, memory};
-use bench::promises::Promises;
+use bench::promises::{Promises, Results};
 use bench::scenario::{Scenario, Size};
 use bench::{Error, LOAD_CPU, SERVER_CPU, floor};
+use bench::{codec, drain, ids, mix, offline, restart, stored};
 use clap::{Args, Parser, Subcommand};
 use core_affinity::CoreId;
 use serde::Serialize;
@@ -35,10 +35,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Stored pushes to single phones, acknowledged, beside the store's library alone
+    Stored(Json<stored::Options>),
+    /// Phones that were away come back and drain what waits, while others are pushed to live
+    Drain(Json<drain::Options>),
+    /// Kill -9 of the dispatcher with many devices and waiting messages: seconds to ready, and memory
+    Restart(Json<restart::Options>),
+    /// A broadcast to many devices of which few are online
+    Offline(Json<offline::Options>),
+    /// Stored bytes of a mix of traffic, with equal contents shared and without
+    Mix(Json<mix::Options>),
+    /// How message ids spread over slots
+    Ids(Json<ids::Options>),
     /// What is promised, beside what was measured last
     Promises {
-        /// What `bench compare --json` wrote to standard output
-        #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results/compare.json"))]
+        /// Where `bench NAME --json > NAME.json` was done
+        #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
         results: PathBuf,
     },
     /// Be the floor, with orders on standard input
@@ -48,6 +60,16 @@ enum Command {
         #[arg(long)]
         cpu: usize,
     },
+}
+
+/// A scenario's own options, and how it is reported.
+#[derive(Args)]
+struct Json<T: Args> {
+    /// Print one JSON object as the last line instead of the table
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: T,
 }
 
 /// A scenario, or the memory measurement.
@@ -94,7 +116,15 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Compare(args) => run_compare(&args),
         Command::Codec { json } => print(&codec::measure(), json),
-        Command::Promises { results } => Promises::read(&results).and_then(|promises| print_text(&promises)),
+        Command::Stored(of) => stored::stored(&of.options, say).and_then(|report| print(&report, of.json)),
+        Command::Drain(of) => drain::drain(&of.options, say).and_then(|report| print(&report, of.json)),
+        Command::Restart(of) => restart::restart(&of.options, say).and_then(|report| print(&report, of.json)),
+        Command::Offline(of) => offline::offline(&of.options, say).and_then(|report| print(&report, of.json)),
+        Command::Mix(of) => mix::mix(&of.options, say).and_then(|report| print(&report, of.json)),
+        Command::Ids(of) => print(&ids::ids(&of.options), of.json),
+        Command::Promises { results } => {
+            Results::read(&results).and_then(|results| print_text(&Promises::of(&results)))
+        }
         Command::Floor { cpu } => run_floor(cpu),
     };
     match done {
@@ -111,7 +141,6 @@ fn run_compare(args: &CompareArgs) -> Result<(), Error> {
     let wants = |part| args.only.is_empty() || args.only.contains(&part);
     let scenarios: Vec<_> = Scenario::ALL.into_iter().filter(|s| wants(Part::Scenario(*s))).collect();
     let (size, pairs, memory_size) = sizes(args);
-    let say = |line: &str| eprintln!("{line}");
     let mut report = compare(&scenarios, size, pairs, say)?;
     if wants(Part::Memory) {
         report.memory = Some(memory(memory_size, say)?);
@@ -128,6 +157,11 @@ fn sizes(args: &CompareArgs) -> (Size, usize, MemorySize) {
     }
     let size = Size { phones: phones.min(2_000), time: size.time.min(Duration::from_millis(500)), ..size };
     (size, 1, MemorySize { phones_few: 1_000, phones_many: 4_000, devices_more: 100_000 })
+}
+
+/// How far a measurement is.
+fn say(line: &str) {
+    eprintln!("{line}");
 }
 
 fn run_floor(cpu: usize) -> Result<(), Error> {

@@ -131,6 +131,8 @@ pub fn memory(size: MemorySize, mut progress: impl FnMut(&str)) -> Result<Memory
     let config = NodeConfig::new(WORKERS).pin_workers(&both).pin_dispatcher(&both);
     // Each message is acknowledged by itself, so that the rings to the dispatcher fill as well.
     let config = config.set("push.ack_every", 1).set("store.receipts_max", RECEIPTS_MAX);
+    // What a disk keeps in memory before it writes would drown what a device costs.
+    let config = config.set("store.kind", "\"memory\"");
     let node = Node::start(config)?;
     let backend = node.backend();
     let base = Reading::when_stable(&node)?;

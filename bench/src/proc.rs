@@ -83,6 +83,39 @@ impl Memory {
     }
 }
 
+/// Bytes of memory that the process has resident, shared pages in full. Cheaper than [`Memory::of`], and it holds
+/// nothing up.
+///
+/// # Errors
+/// There is no such process.
+pub fn resident_bytes(pid: u32) -> io::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    kib(&fs::read_to_string(&path)?, "VmRSS:").ok_or_else(|| unreadable(&path))
+}
+
+/// The most bytes it has ever had resident.
+///
+/// # Errors
+/// There is no such process.
+pub fn resident_peak_bytes(pid: u32) -> io::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    kib(&fs::read_to_string(&path)?, "VmHWM:").ok_or_else(|| unreadable(&path))
+}
+
+/// Bytes that the process has had written to disks so far: pages of files it made dirty, each time it did.
+///
+/// # Errors
+/// There is no such process, or it is somebody else's.
+pub fn written_bytes(pid: u32) -> io::Result<u64> {
+    let path = format!("/proc/{pid}/io");
+    io_written(&fs::read_to_string(&path)?).ok_or_else(|| unreadable(&path))
+}
+
+/// The field `write_bytes` of `/proc/PID/io`.
+fn io_written(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
+}
+
 /// Bytes of kernel objects of the whole machine: sockets, files, epoll entries and everything else.
 ///
 /// # Errors
@@ -118,6 +151,7 @@ mod tests {
         let stat = "cpu  9 9 9 9\ncpu0 1 2 3 4 5 6 7 8 9 9\ncpu1 10 0 0 90 0 0 0 0 0 0\n";
         assert_eq!((core_ticks(stat, 0), core_ticks(stat, 1)), (Some((27, 9)), Some((10, 90))));
         assert_eq!(core_ticks(stat, 2), None);
+        assert_eq!(io_written("wchar: 9\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n"), Some(4096));
         assert_eq!(kib("Rss:   1 kB\nPss:             3 kB\nPss_Anon: 2 kB\n", "Pss:"), Some(3072));
     }
 
@@ -125,6 +159,7 @@ mod tests {
     fn this_process_and_this_machine_are_readable() {
         let memory = Memory::of(std::process::id()).unwrap();
         assert!(memory.pss >= memory.anonymous && memory.anonymous > 0, "{memory:?}");
+        assert!(resident_bytes(std::process::id()).unwrap() > 0 && written_bytes(std::process::id()).is_ok());
         assert!(cpu_s(std::process::id()).is_ok() && slab_bytes().unwrap() > 0);
         let (earlier, later) = (CoreTime::default(), CoreTime { busy_s: 1.0, idle_s: 3.0 });
         assert_eq!(later.idle_share_since(earlier), 0.75);

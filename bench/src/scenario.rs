@@ -99,7 +99,7 @@ impl Scenario {
     }
 }
 
-fn attach(side: &mut dyn Side) -> Result<(Fleet, Sample), Error> {
+pub(crate) fn attach(side: &mut dyn Side) -> Result<(Fleet, Sample), Error> {
     let devices = side.devices().to_vec();
     let phones = devices.len() as u64;
     let meter = Meter::start(side.pids())?;
@@ -169,7 +169,7 @@ fn heartbeat(side: &mut dyn Side, fleet: &Fleet, size: Size) -> Result<Sample, E
 }
 
 /// Waits until nothing is under way in either direction; the fleet's counts then.
-fn settle(side: &mut dyn Side, fleet: &Fleet) -> Result<FleetStats, Error> {
+pub(crate) fn settle(side: &mut dyn Side, fleet: &Fleet) -> Result<FleetStats, Error> {
     eventually("everything was acknowledged and answered", || {
         let stats = fleet.stats()?;
         let is_quiet = side.is_settled()? && stats.counters.pings == stats.counters.pongs;
@@ -177,7 +177,10 @@ fn settle(side: &mut dyn Side, fleet: &Fleet) -> Result<FleetStats, Error> {
     })
 }
 
-fn eventually<T>(what: &'static str, mut look: impl FnMut() -> Result<Option<T>, Error>) -> Result<T, Error> {
+pub(crate) fn eventually<T>(
+    what: &'static str,
+    mut look: impl FnMut() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Some(found) = look()? {
@@ -189,7 +192,7 @@ fn eventually<T>(what: &'static str, mut look: impl FnMut() -> Result<Option<T>,
 }
 
 /// What was wrong with the deliveries and the connections, in words; empty when nothing was.
-fn faults(stats: &FleetStats, messages: u64, phones: u64) -> String {
+pub(crate) fn faults(stats: &FleetStats, messages: u64, phones: u64) -> String {
     let c = &stats.counters;
     let mut faults = String::new();
     for (count, what) in [

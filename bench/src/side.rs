@@ -10,7 +10,7 @@ use crate::{Error, PATIENCE};
 mod engine;
 mod floor;
 
-pub use engine::Engine;
+pub use engine::{Engine, Flow};
 pub use floor::Floor;
 
 /// Bytes of every payload.
@@ -75,13 +75,15 @@ pub trait Side {
 struct Gate<'a> {
     fleet: &'a Fleet,
     until: Instant,
+    /// Batches of which not all messages are delivered yet, at most.
+    under_way: u64,
     /// Messages let go.
     sent: u64,
 }
 
 impl<'a> Gate<'a> {
-    fn new(fleet: &'a Fleet, until: Instant) -> Self {
-        Self { fleet, until, sent: 0 }
+    fn new(fleet: &'a Fleet, until: Instant, under_way: u64) -> Self {
+        Self { fleet, until, under_way, sent: 0 }
     }
 
     /// Waits for the turn of a batch of `count`; false when time is up.
@@ -90,7 +92,7 @@ impl<'a> Gate<'a> {
             return Ok(false);
         }
         self.sent += count as u64;
-        delivered(self.fleet, self.sent.saturating_sub(BATCHES_UNDER_WAY * BATCH as u64))?;
+        delivered(self.fleet, self.sent.saturating_sub(self.under_way * BATCH as u64))?;
         Ok(true)
     }
 }

@@ -5,7 +5,7 @@ use crate::link::TopicKey;
 use bus::{Attach, Attached, Down};
 use metrics::DispatcherMetric as Metric;
 use route::{Handle, Membership, Place};
-use store::Stream;
+use store::{Durability, Fact, Outcome, Stream};
 use wire::{
     ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Subscription,
     SubscriptionStatus, Sync, VERSION, Welcome,
@@ -37,7 +37,7 @@ impl Core {
         }
         if fresh {
             self.take_positions(handle, &a);
-        } else {
+        } else if self.store.durability() == Durability::Memory {
             self.take_memberships(handle, &a);
         }
         let session = if fresh { self.take_session() } else { a.session };
@@ -45,6 +45,9 @@ impl Core {
         self.online += 1;
         self.count(if fresh { Metric::Attaches } else { Metric::Reattaches }, 1);
         self.welcome(handle, place, &a);
+        if !fresh {
+            self.end_strange_memberships(handle, place, &a);
+        }
         for stream in self.streams_of(handle) {
             self.start_catchup(handle, stream);
         }
@@ -93,6 +96,24 @@ impl Core {
     fn take_memberships(&mut self, handle: Handle, a: &Attach<'_>) {
         for p in a.positions.iter().filter(|p| p.stream != STREAM_ALL && p.stream != STREAM_INBOX) {
             self.add_membership(handle, p.stream);
+        }
+    }
+
+    /// What a worker has a connection in and the store does not know came to an end while no dispatcher was
+    /// there to say so.
+    fn end_strange_memberships(&mut self, handle: Handle, place: Place, a: &Attach<'_>) {
+        for p in a.positions.iter().filter(|p| p.stream != STREAM_INBOX) {
+            if self.topic_acked(handle, p.stream).is_some() {
+                continue;
+            }
+            if let Some(link) = self.link(place.link) {
+                link.tell(Down::Leave { conn: place.conn, stream: p.stream });
+            }
+            if let Some(topic) = self.apps.get(&a.app).and_then(|app| app.titles.get(&p.stream)).cloned() {
+                let status = SubscriptionStatus::NotMember;
+                let subscription = Subscription { status, stream: 0, seq: 0, topic: &topic };
+                self.tell_frame(handle, &Frame::Subscription(subscription));
+            }
         }
     }
 
@@ -235,21 +256,25 @@ impl Core {
         if old == new {
             return;
         }
-        let (receipts, now_ms) = (&mut self.receipts, self.now_ms);
-        let (mut acked, mut expired) = (0, 0);
-        self.store.trim(Stream::Inbox(device), new, &mut |entry| {
+        let (receipts, now_ms, stream) = (&mut self.receipts, self.now_ms, Stream::Inbox(device));
+        let (mut acked, mut over) = (0, Vec::new());
+        self.store.trim(stream, new, &mut |entry| {
             let dispatched = entry.seq <= sent;
             if entry.expires_ms > now_ms {
                 receipts.acked(receipt_of(entry), dispatched);
                 acked += 1;
             } else {
                 // The device may have been told a Gap in its place.
-                receipts.expired(receipt_of(entry), dispatched);
-                expired += 1;
+                receipts.ended(receipt_of(entry), Outcome::Expired, dispatched);
+                over.push(entry.seq);
             }
         });
         self.count(Metric::Acked, acked);
-        self.count(Metric::Expired, expired);
+        self.count(Metric::Expired, over.len() as u64);
+        for seq in over {
+            self.store.record(&Fact::Gone { stream, seq, outcome: Outcome::Expired });
+        }
+        self.store.record(&Fact::Acked { device, stream: STREAM_INBOX, seq: new });
     }
 
     fn ack_topic(&mut self, handle: Handle, stream: StreamId, seq: Seq) {
@@ -258,6 +283,8 @@ impl Core {
         if old == new {
             return;
         }
+        let device = self.routes[handle].device();
+        self.store.record(&Fact::Acked { device, stream, seq: new });
         let key: TopicKey = (self.routes[handle].app(), stream);
         let (receipts, mut count, mut done) = (&mut self.receipts, 0, false);
         self.store.read(Stream::Topic(key.0, key.1), old, self.now_ms, &mut |entry| {

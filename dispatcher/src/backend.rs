@@ -2,7 +2,7 @@
 
 use crate::command::Command;
 use crate::status::Status;
-use api::{Accepted, Backend, MessageStatus, Presence, Readiness, Refusal, Submission};
+use api::{Accepted, Backend, MessageStatus, Presence, Readiness, Recalled, Refusal, Submission};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use metrics::DispatcherMetric as Metric;
 use mio::Waker;
@@ -62,12 +62,16 @@ impl Backend for Hand {
         self.ask(|to| Command::Message(app, id, to)).await
     }
 
+    async fn recall(&self, app: AppId, id: MessageId) -> Result<Option<Recalled>, Refusal> {
+        self.ask(|to| Command::Recall(app, id, to)).await?
+    }
+
     async fn presence(&self, app: AppId, devices: Vec<DeviceId>) -> Result<Vec<Presence>, Refusal> {
         self.ask(|to| Command::Presence(app, devices, to)).await
     }
 
     async fn register(&self, app: AppId, count: u32) -> Result<Vec<DeviceId>, Refusal> {
-        self.ask(|to| Command::Register(app, count, to)).await
+        self.ask(|to| Command::Register(app, count, to)).await?
     }
 
     async fn revoke(&self, app: AppId, device: DeviceId) -> Result<bool, Refusal> {

@@ -1,7 +1,7 @@
 //! What the API threads ask of the hub, and the hub's answers.
 
 use crate::core::Core;
-use api::{Accepted, MessageStatus, Presence, Refusal, Submission};
+use api::{Accepted, MessageStatus, Presence, Recalled, Refusal, Submission};
 use metrics::DispatcherMetric as Metric;
 use tokio::sync::oneshot::Sender;
 use wire::{AppId, DeviceId, MessageId, Reason};
@@ -14,8 +14,10 @@ pub enum Command {
     Message(AppId, MessageId, Sender<Option<MessageStatus>>),
     /// Who is online.
     Presence(AppId, Vec<DeviceId>, Sender<Vec<Presence>>),
+    /// Take back what is not delivered of a message.
+    Recall(AppId, MessageId, Sender<Result<Option<Recalled>, Refusal>>),
     /// Make devices.
-    Register(AppId, u32, Sender<Vec<DeviceId>>),
+    Register(AppId, u32, Sender<Result<Vec<DeviceId>, Refusal>>),
     /// Refuse a device for good.
     Revoke(AppId, DeviceId, Sender<Result<bool, Refusal>>),
     /// Change a membership.
@@ -31,25 +33,47 @@ fn answer<T>(to: Sender<T>, value: T) {
     drop(to.send(value));
 }
 
+/// What a batch that came with others is told: of one that failed nothing was accepted.
+fn told(
+    mut results: Vec<Result<Accepted, Refusal>>,
+    failed: Option<&Refusal>,
+) -> Vec<Result<Accepted, Refusal>> {
+    if let Some(refusal) = failed {
+        results.iter_mut().filter(|r| r.is_ok()).for_each(|r| *r = Err(refusal.clone()));
+    }
+    results
+}
+
 impl Core {
     /// Carries one call out.
     pub fn command(&mut self, command: Command) {
         match command {
             Command::Submit(batch, to) => {
-                let mut results: Vec<_> = batch.into_iter().map(|s| self.submit(s)).collect();
-                self.commit(&mut results);
-                answer(to, results);
+                let staged = self.batches.open.len();
+                let results: Vec<_> = batch.into_iter().map(|s| self.submit(s)).collect();
+                if self.batches.open.len() == staged {
+                    return answer(to, results);
+                }
+                self.reply(move |failed| answer(to, told(results, failed.as_ref())));
+            }
+            Command::Recall(app, id, to) => {
+                let recalled = self.recall(app, id);
+                self.reply(move |failed| answer(to, failed.map_or(Ok(recalled), Err)));
             }
             Command::Message(app, id, to) => answer(to, self.receipts.status(app, id)),
             Command::Presence(app, devices, to) => {
                 let presence = devices.into_iter().map(|device| self.presence(app, device)).collect();
                 answer(to, presence);
             }
-            Command::Register(app, count, to) => answer(to, self.register(app, count)),
+            Command::Register(app, count, to) => {
+                let devices = self.register(app, count);
+                self.reply(move |failed| answer(to, failed.map_or(Ok(devices), Err)));
+            }
             Command::Revoke(app, device, to) => answer(to, self.revoke_device(app, device)),
             Command::Topic(app, device, name, member, to) => {
                 let handle = self.find_or_insert(device, app);
-                answer(to, self.api_topic(handle, &name, member));
+                let result = self.api_topic(handle, &name, member);
+                self.reply(move |failed| answer(to, result.and_then(|()| failed.map_or(Ok(()), Err))));
             }
             Command::Kick(app, device, to) => {
                 let handle = self.routes.find(device).filter(|h| self.routes[*h].app() == app);

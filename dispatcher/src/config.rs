@@ -36,6 +36,10 @@ pub const MEMBERSHIPS_MAX: usize = 64;
 pub const NEW_TOPICS_MAX: u32 = 16;
 /// Topics an app may have.
 pub const TOPICS_MAX: usize = 100_000;
+/// Idempotency keys forgotten in one tick.
+pub const ANSWERS_FORGOTTEN_MAX: usize = 4096;
+/// Milliseconds a dispatcher that stops waits for its last batch.
+pub const STOP_MS_MAX: u64 = 5000;
 /// Milliseconds between rounds of expiry and of other housekeeping.
 pub const TICK_MS: u64 = 250;
 
@@ -46,6 +50,8 @@ pub struct Config {
     pub bus_socket: PathBuf,
     /// Where revocations and topic names are kept.
     pub registry: PathBuf,
+    /// Where messages are kept.
+    pub store: PathBuf,
     /// Workers that are expected to link before the node is ready.
     pub workers: usize,
     /// Heartbeats, acknowledgement rule, window, limits.
@@ -58,6 +64,7 @@ impl Config {
         Self {
             bus_socket: settings.node.bus_socket(),
             registry: settings.node.state_dir.join("registry.jsonl"),
+            store: settings.node.state_dir.join("store"),
             workers,
             settings: settings.clone(),
         }

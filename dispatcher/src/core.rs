@@ -1,5 +1,7 @@
 //! The hub's state, and the questions every use case asks of it.
 
+use crate::answers::Answers;
+use crate::batch::Batches;
 use crate::config::Config;
 use crate::ids::Ids;
 use crate::link::{Link, TopicKey};
@@ -12,7 +14,7 @@ use hashbrown::HashMap;
 use metrics::DispatcherMetric as Metric;
 use route::{Handle, Membership, Routes, Topic};
 use std::sync::Arc;
-use store::{Entry, Store};
+use store::{DiskUsage, Entry, Fact, Store};
 use wire::{AppId, DeviceId, Frame, Position, Positions, STREAM_ALL, STREAM_TOPIC_FIRST, Seq, StreamId};
 
 /// One app's streams.
@@ -58,6 +60,9 @@ pub struct Core {
     pub catchups: HashMap<(Handle, StreamId), Seq, FixedState>,
     pub links: Vec<LinkSlot>,
     pub store: Box<dyn Store>,
+    /// What the store's next batch stands for.
+    pub batches: Batches,
+    pub answers: Answers,
     pub receipts: Receipts,
     pub ids: Ids,
     pub registry: Registry,
@@ -94,6 +99,8 @@ impl Core {
         status.counters.set(Metric::StoreBudget, usage.budget_bytes as u64);
         status.counters.set(Metric::Recovering, 1);
         Self {
+            batches: Batches::default(),
+            answers: Answers::new(config.settings.store.idempotency_keys_max),
             receipts: Receipts::new(config.settings.store.receipts_max),
             ids: Ids::new(&config.settings.node.name, seed),
             routes: Routes::default(),
@@ -142,9 +149,15 @@ impl Core {
         if let Some(handle) = self.routes.find(device) {
             return handle;
         }
-        let all = self.apps.entry(app).or_default().topic(STREAM_ALL);
-        all.members += 1;
-        let handle = self.routes.insert(device, app, all.head);
+        let seq = self.head((app, STREAM_ALL));
+        self.store.record(&Fact::Device { device, app, all: seq });
+        self.insert(device, app, seq)
+    }
+
+    /// Adds a device that is not known, at this position of its app's broadcast stream.
+    pub fn insert(&mut self, device: DeviceId, app: AppId, seq: Seq) -> Handle {
+        self.apps.entry(app).or_default().topic(STREAM_ALL).members += 1;
+        let handle = self.routes.insert(device, app, seq);
         if self.registry.is_revoked(device) {
             self.routes[handle].revoke();
             self.apps.entry(app).or_default().topic(STREAM_ALL).members -= 1;
@@ -230,6 +243,18 @@ impl Core {
         self.status.counters.set(Metric::StoreBytes, usage.bytes as u64);
         self.status.counters.set(Metric::StoreMessages, usage.entries as u64);
         self.status.counters.set(Metric::DevicesOnline, self.online);
+        self.status.counters.set(Metric::StoreDurability, self.store.durability() as u64);
+        self.status.counters.set(Metric::StoreDown, u64::from(self.store.ready(self.now_ms).is_err()));
+        if let Some(disk) = self.store.disk() {
+            let DiskUsage { log_bytes, commits, failures, written_bytes, commit_us, shared_bytes, .. } = disk;
+            self.status.counters.set(Metric::StoreUnreadable, disk.unreadable_rows);
+            self.status.counters.set(Metric::StoreLogBytes, log_bytes);
+            self.status.counters.set(Metric::StoreCommits, commits);
+            self.status.counters.set(Metric::StoreFailures, failures);
+            self.status.counters.set(Metric::StoreWrittenBytes, written_bytes);
+            self.status.counters.set(Metric::StoreCommitUs, commit_us);
+            self.status.counters.set(Metric::StoreSharedBytes, shared_bytes);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::receipts::Ref;
 use bus::Down;
 use metrics::DispatcherMetric as Metric;
 use route::Handle;
-use store::Stream;
+use store::{Fact, Outcome, Stream};
 use wire::{DeviceId, Frame, Reason, STREAM_INBOX, Seq};
 
 impl Core {
@@ -21,7 +21,7 @@ impl Core {
             match stream {
                 Stream::Inbox(device) => self.expired_inbox(device, seq, receipt),
                 Stream::Topic(app, stream) => {
-                    let open = self.receipts.expire_all(receipt);
+                    let (open, _) = self.receipts.end_all(receipt, Outcome::Expired);
                     self.count(Metric::Expired, u64::from(open));
                     self.trim_done((app, stream));
                 }
@@ -32,7 +32,7 @@ impl Core {
     fn expired_inbox(&mut self, device: DeviceId, seq: Seq, receipt: Ref) {
         let Some(handle) = self.routes.find(device) else { return };
         let dispatched = seq <= self.routes[handle].inbox_sent();
-        self.receipts.expired(receipt, dispatched);
+        self.receipts.ended(receipt, Outcome::Expired, dispatched);
         self.count(Metric::Expired, 1);
         self.raise_inbox_floor(handle);
     }
@@ -44,24 +44,21 @@ impl Core {
         let first = self.store.first(Stream::Inbox(route.device()));
         let floor = first.map_or(route.inbox_head(), |seq| seq - 1);
         let sent = route.inbox_sent();
-        self.routes[handle].ack_inbox(floor);
+        let device = route.device();
+        let (old, new) = self.routes[handle].ack_inbox(floor);
+        if new > old {
+            self.store.record(&Fact::Acked { device, stream: STREAM_INBOX, seq: new });
+        }
         if floor > sent {
             self.tell_frame(handle, &Frame::Gap { stream: STREAM_INBOX, seq: floor });
         }
         self.pump(handle);
     }
 
-    /// Drops the oldest message of an inbox that is full.
-    pub fn drop_oldest(&mut self, handle: Handle) {
-        let route = &self.routes[handle];
-        let (inbox, sent) = (Stream::Inbox(route.device()), route.inbox_sent());
-        let Some(first) = self.store.first(inbox) else { return };
-        let receipts = &mut self.receipts;
-        self.store.trim(inbox, first, &mut |entry| {
-            receipts.dropped(receipt_of(entry), entry.seq <= sent);
-        });
-        self.count(Metric::Dropped, 1);
-        self.raise_inbox_floor(handle);
+    /// Drops the oldest message of an inbox before `seq`. False if there is none.
+    pub fn drop_oldest(&mut self, handle: Handle, seq: Seq) -> bool {
+        let first = self.store.first(Stream::Inbox(self.routes[handle].device()));
+        first.is_some_and(|first| first < seq && self.give_up_entry(handle, first, Outcome::Dropped))
     }
 
     /// Refuses a device for good. False if it was revoked before.
@@ -73,17 +70,18 @@ impl Core {
         for stream in self.streams_of(handle) {
             self.end_membership(handle, stream);
         }
-        self.memberships.remove(&handle);
-        let route = &self.routes[handle];
-        let (inbox, head) = (Stream::Inbox(route.device()), route.inbox_head());
-        let (receipts, mut dropped) = (&mut self.receipts, 0);
-        self.store.trim(inbox, head, &mut |entry| {
-            receipts.dropped(receipt_of(entry), false);
-            dropped += 1;
-        });
-        self.count(Metric::Dropped, dropped);
+        let device = self.routes[handle].device();
+        for m in self.memberships.remove(&handle).unwrap_or_default() {
+            self.store.record(&Fact::Left { device, stream: m.stream });
+        }
+        self.empty_inbox(handle);
         self.routes[handle].revoke();
         true
+    }
+
+    /// Gives up everything that waits in an inbox.
+    pub fn empty_inbox(&mut self, handle: Handle) {
+        while self.drop_oldest(handle, Seq::MAX) {}
     }
 
     /// Gives up a device's share in the messages of a stream and takes it off the members.
@@ -93,7 +91,7 @@ impl Core {
             (self.topic_acked(handle, stream).unwrap_or(0), self.topic_dispatched(handle, stream));
         let (receipts, mut dropped) = (&mut self.receipts, 0);
         self.store.read(Stream::Topic(app, stream), acked, self.now_ms, &mut |entry| {
-            receipts.dropped(receipt_of(entry), entry.seq <= dispatched);
+            receipts.ended(receipt_of(entry), Outcome::Dropped, entry.seq <= dispatched);
             dropped += 1;
             true
         });

@@ -2,7 +2,7 @@
 
 use crate::backend::Hand;
 use crate::command::Command;
-use crate::config::{COMMANDS_MAX, Config, LINKS_MAX, TICK_MS, UP_RECORDS_MAX};
+use crate::config::{COMMANDS_MAX, Config, LINKS_MAX, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX};
 use crate::core::{Core, LinkSlot};
 use crate::link::{Inbox, Link};
 use crate::registry::Registry;
@@ -20,9 +20,8 @@ use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use store::Memory;
+use store::{Backup, StoreError};
 use thiserror::Error;
-use wire::Epoch;
 
 /// Why the hub stopped other than by request.
 #[derive(Debug, Error)]
@@ -33,6 +32,9 @@ pub enum HubError {
     /// The bus socket could not be opened.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 const LISTENER: Token = Token(0);
@@ -62,6 +64,7 @@ pub struct Hub {
     retry_at: Option<Instant>,
     busy: bool,
     stopping: bool,
+    backup: Option<Backup>,
 }
 
 impl Hub {
@@ -79,11 +82,18 @@ impl Hub {
         registry_.register(&mut SourceFd(&listener.as_raw_fd()), LISTENER, Interest::READABLE)?;
         registry_.register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(registry_, WAKER)?);
+        let store_waker = Arc::clone(&waker);
         let (hand, commands) = Hand::new(waker, Arc::clone(&status));
-        let epoch = Epoch(rand::random::<u64>() | 1);
-        let store = Box::new(Memory::new(epoch, config.settings.store.budget_mib << 20));
+        let wake = move || {
+            if let Err(error) = store_waker.wake() {
+                metrics::say!("dispatcher: the hub cannot be woken: {error}");
+            }
+        };
+        let opened = crate::open::store(&config, Box::new(wake))?;
         let session_first = SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_micros() as u64);
-        let core = Core::new(config, store, registry, status, rand::random(), session_first);
+        let mut core = Core::new(config, opened.store, registry, status, rand::random(), session_first);
+        core.now_ms = now_ms();
+        core.recover()?;
         let hub = Self {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
@@ -97,8 +107,14 @@ impl Hub {
             retry_at: None,
             busy: false,
             stopping: false,
+            backup: opened.backup,
         };
         Ok((hub, hand))
+    }
+
+    /// What copies the store while the hub runs; `None` where nothing is on disk.
+    pub fn backup(&self) -> Option<Backup> {
+        self.backup.clone()
     }
 
     /// Blocks TERM, INT and HUP in this thread and those it makes. The hub gets the first two as events; HUP
@@ -120,28 +136,47 @@ impl Hub {
         while !self.stopping {
             self.turn()?;
         }
+        self.settle_last();
         Ok(())
+    }
+
+    /// What was taken in is settled before the process ends: callers are told, and nothing is done twice.
+    fn settle_last(&mut self) {
+        for _ in 0..STOP_MS_MAX {
+            self.core.now_ms = now_ms();
+            if self.core.close_store() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        metrics::say!("dispatcher: the store did not confirm its last batch in {STOP_MS_MAX} ms");
     }
 
     fn turn(&mut self) -> Result<(), HubError> {
         self.wait()?;
         self.core.count(Metric::Turns, 1);
-        self.core.now_ms = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis() as u64);
+        self.core.now_ms = now_ms();
         self.busy = false;
         self.handle_events()?;
         for number in 0..self.inboxes.len() {
             self.take_records(number as u16);
         }
         for _ in 0..COMMANDS_MAX {
+            if self.core.is_backed_up() {
+                break;
+            }
             let Ok(command) = self.commands.try_recv() else { break };
             self.core.command(command);
         }
-        self.busy |= !self.commands.is_empty();
+        // Where the store is backed up, its waker goes on.
+        self.busy |= !self.commands.is_empty() && !self.core.is_backed_up();
         self.busy |= self.core.sweep();
+        self.core.turn_store();
         self.serve_links();
         if self.tick_at <= Instant::now() {
             self.tick_at = Instant::now() + Duration::from_millis(TICK_MS);
             self.core.expire();
+            self.core.forget_answers();
             self.core.publish_gauges();
             self.accept()?;
         }
@@ -345,6 +380,10 @@ impl Core {
             }
         }
     }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis() as u64)
 }
 
 fn stop_mask() -> SigSet {

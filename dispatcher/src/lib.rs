@@ -13,8 +13,12 @@
 //! never waits for a worker: what a full ring refuses is read again from the store when there is room.
 //! It knows nothing of sockets of phones, nor of slabs: a place is a link and a connection's name.
 
+mod admin;
+mod answers;
+mod arrive;
 mod attach;
 mod backend;
+mod batch;
 mod command;
 mod config;
 mod core;
@@ -23,14 +27,19 @@ mod expire;
 mod hub;
 mod ids;
 mod keys;
+mod limits;
 mod link;
+mod open;
+mod recall;
 mod receipts;
+mod recover;
 mod registry;
 mod serve;
 mod status;
 mod submit;
 mod subscribe;
 
+pub use admin::Admin;
 pub use backend::Hand;
 pub use config::Config;
 pub use hub::{Hub, HubError};

@@ -1,7 +1,7 @@
 //! The dispatcher's command line.
 
 use clap::Parser;
-use dispatcher::{Config, Hub, KeyWatch, Registry, Status};
+use dispatcher::{Admin, Config, Hub, KeyWatch, Registry, Status};
 use settings::Settings;
 use std::error::Error;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config::new(&settings, workers);
     let registry = Registry::open(&config.registry)?;
     let status = Arc::new(Status::new(workers));
-    let (hub, hand) = Hub::new(config, registry, status)?;
+    let (hub, hand) = Hub::new(config, registry, Arc::clone(&status))?;
     let access = api::SharedAccess::default();
     let mut keys = KeyWatch::new(settings.node.state_dir.join("keys.json"), access.clone());
     keys.poll(&hand);
@@ -59,12 +59,15 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .thread_name("moorline-api")
         .enable_all()
         .build()?;
+    let admin_socket = runtime.block_on(async { Admin::listen(&settings.node.run_dir) })?;
+    let admin = Admin::new(status, &settings.node.state_dir, hub.backup());
     let listener = runtime.block_on(tokio::net::TcpListener::bind(settings.api.listen)).map_err(|error| {
         format!("cannot serve HTTP on {}: {error}; set api.listen to a free address", settings.api.listen)
     })?;
     println!("ready api={}", listener.local_addr()?);
     let router = api::router(hand.clone(), access, limits(&settings));
     runtime.spawn(dispatcher::serve(listener, router));
+    runtime.spawn(admin.serve(admin_socket));
     runtime.spawn(async move {
         let mut interval = tokio::time::interval(KEYS_POLL);
         loop {

@@ -12,16 +12,32 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
-use super::{BATCH, Gate, PAYLOAD_BYTES, Side};
+use super::{BATCH, BATCHES_UNDER_WAY, Gate, PAYLOAD_BYTES, Side};
 use crate::{Error, PATIENCE, SERVER_CPU};
 
-/// Requests without an answer at one time; each is answered before its messages are delivered.
-const REQUESTS_MAX: usize = 4;
+/// How messages to single phones are pushed.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Bytes of a payload.
+    pub payload_bytes: usize,
+    /// Requests without an answer at one time.
+    pub requests: usize,
+    /// See [`BATCHES_UNDER_WAY`].
+    pub batches_under_way: u64,
+}
 
-/// A node whose processes share the server's core.
+impl Default for Flow {
+    /// As the floor is driven too.
+    fn default() -> Self {
+        Self { payload_bytes: PAYLOAD_BYTES, requests: 4, batches_under_way: BATCHES_UNDER_WAY }
+    }
+}
+
+/// A node that is pushed to.
 pub struct Engine {
     node: Node,
     backend: Backend,
+    flow: Flow,
     devices: Vec<Device>,
     /// The same in the order in which this turn pushes to them.
     order: Vec<Device>,
@@ -31,24 +47,39 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts a node and has `phones` devices issued.
+    /// Starts a node whose processes share the server's core, and has `phones` devices issued. Its store is in
+    /// memory: the floor has no disk either.
     ///
     /// # Errors
     /// [`Error::Node`], [`Error::Backend`].
     pub fn start(phones: usize) -> Result<Self, Error> {
         let config = NodeConfig::new(1).pin_workers(&[SERVER_CPU]).pin_dispatcher(&[SERVER_CPU]);
+        Self::with(config.set("store.kind", "\"memory\""), phones, Flow::default())
+    }
+
+    /// The same with a node of this kind.
+    ///
+    /// # Errors
+    /// [`Error::Node`], [`Error::Backend`].
+    pub fn with(config: NodeConfig, phones: usize, flow: Flow) -> Result<Self, Error> {
         let node = Node::start(config)?;
         let backend = node.backend();
         let devices = backend.issue_devices(phones)?;
         let (order, broadcasts) = (devices.clone(), Numbers::new(0));
-        Ok(Self { node, backend, order, devices, broadcasts, batches: Vec::new() })
+        Ok(Self { node, backend, flow, order, devices, broadcasts, batches: Vec::new() })
+    }
+
+    /// The node itself.
+    pub fn node(&self) -> &Node {
+        &self.node
     }
 
     /// Pushes the batches that it is told, by their places in `order`.
     fn push_batches(&self, places: &Receiver<usize>) -> Result<(), Error> {
         for place in places {
             let (devices, numbers) = (self.batch(place), &self.batches[place]);
-            let load = Load { threads: 1, ..Load::rounds(1, Instant::now() + PATIENCE) };
+            let payload_bytes = self.flow.payload_bytes;
+            let load = Load { threads: 1, payload_bytes, ..Load::rounds(1, Instant::now() + PATIENCE) };
             let sent = self.backend.unicast(devices, numbers, &load, &false.into(), &0.into());
             if sent.accepted != devices.len() as u64 {
                 let (refused, unknown) = (sent.refused(), sent.unknown);
@@ -94,18 +125,20 @@ impl Side for Engine {
     }
 
     fn unicast(&mut self, fleet: &Fleet, until: Instant) -> Result<u64, Error> {
-        let (mut gate, engine) = (Gate::new(fleet, until), &*self);
+        let engine = &*self;
+        let Flow { requests, batches_under_way, .. } = engine.flow;
+        let mut gate = Gate::new(fleet, until, batches_under_way);
         thread::scope(|scope| {
             let start = |_| {
                 let (places, queue) = mpsc::channel();
                 (places, scope.spawn(move || engine.push_batches(&queue)))
             };
-            let (queues, threads): (Vec<_>, Vec<_>) = (0..REQUESTS_MAX).map(start).unzip();
+            let (queues, threads): (Vec<_>, Vec<_>) = (0..requests).map(start).unzip();
             for place in (0..engine.batches.len()).cycle() {
                 // Always the same thread for a batch, so that its phones get their messages in order. One that
                 // takes no more has failed, and says so below.
                 let is_open = gate.pass(engine.batch(place).len())?;
-                if !is_open || queues[place % REQUESTS_MAX].send(place).is_err() {
+                if !is_open || queues[place % requests].send(place).is_err() {
                     break;
                 }
             }

@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
-use super::{BATCH, Gate, PAYLOAD_BYTES, Side};
+use super::{BATCH, BATCHES_UNDER_WAY, Gate, PAYLOAD_BYTES, Side};
 use crate::floor::{ALL, Hand, Order, token_of};
 use crate::{Error, SERVER_CPU};
 
@@ -79,7 +79,7 @@ impl Side for Floor {
     }
 
     fn unicast(&mut self, fleet: &Fleet, until: Instant) -> Result<u64, Error> {
-        let mut gate = Gate::new(fleet, until);
+        let mut gate = Gate::new(fleet, until, BATCHES_UNDER_WAY);
         for batch in self.order.chunks(BATCH).cycle() {
             if !gate.pass(batch.len())? {
                 break;

@@ -15,6 +15,24 @@ pub struct Submission {
     pub payload: Vec<u8>,
     /// Seconds it is kept for devices that are away; 0 is *transient*: for those online now, never stored.
     pub ttl_s: u32,
+    /// Hash of its collapse key, never 0: it takes the place of what still waits with the same. Only where
+    /// `ttl_s` is above 0.
+    pub collapse: Option<u64>,
+    /// The name that its sender gave the request.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// A request that may come again and is to be carried out once.
+///
+/// A batch that came with one key names its messages by their places, and they share `request`; in one call
+/// of [`Backend::submit`] nothing else does. So whoever finds one of them to be [`Refusal::KeyReused`] knows
+/// that of the others too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Hash of its name, and of the app.
+    pub key: [u8; 16],
+    /// Hash of what it asks for.
+    pub request: u64,
 }
 
 /// The audience of a message.
@@ -37,10 +55,32 @@ pub struct Accepted {
     pub id: MessageId,
     /// Devices it is meant for.
     pub targets: u32,
-    /// Whether it would survive a crash of the machine.
-    pub durable: bool,
+    /// What it survives.
+    pub durability: Durability,
     /// Seconds it is kept.
     pub ttl_s: u32,
+}
+
+/// What an accepted message survives, rising.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Nothing: it is transient, or kept in memory only.
+    Memory,
+    /// The end of the process.
+    Process,
+    /// The end of the process, and of the machine after an interval.
+    Interval,
+    /// The end of the machine.
+    Fsync,
+}
+
+/// What became of a message that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recalled {
+    /// Targets that do not get it any more.
+    pub recalled: u32,
+    /// Those of them that it was on the way to: some may have it.
+    pub in_flight: u32,
 }
 
 /// Why a request was not carried out.
@@ -48,6 +88,33 @@ pub struct Accepted {
 pub enum Refusal {
     /// The store's byte budget is spent.
     StoreFull {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u32,
+    },
+    /// The disk under the store is full.
+    DiskFull {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u32,
+    },
+    /// The store's disk fails, or takes too long.
+    StoreDown {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u32,
+    },
+    /// As much waits for the device as may.
+    DeviceFull {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u32,
+    },
+    /// As much waits for the app as may.
+    AppFull {
+        /// When to try again, in milliseconds.
+        retry_after_ms: u32,
+    },
+    /// The idempotency key belongs to another request.
+    KeyReused,
+    /// The first request of this idempotency key is being carried out.
+    KeyBusy {
         /// When to try again, in milliseconds.
         retry_after_ms: u32,
     },
@@ -89,7 +156,7 @@ pub struct MessageStatus {
     pub counts: Counts,
 }
 
-/// The targets of a message by milestone. The last five sum to `targeted` at all times.
+/// The targets of a message by milestone. The last seven sum to `targeted` at all times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Devices the message is meant for.
@@ -104,6 +171,10 @@ pub struct Counts {
     pub expired: u64,
     /// Given up for another reason.
     pub dropped: u64,
+    /// Replaced by a younger message of the same collapse key.
+    pub collapsed: u64,
+    /// Taken back by the sender.
+    pub recalled: u64,
 }
 
 /// Whether a device is connected.
@@ -145,6 +216,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
         app: AppId,
         id: MessageId,
     ) -> impl Future<Output = Result<Option<MessageStatus>, Refusal>> + Send;
+
+    /// Takes back what is not delivered yet of a message of the app; `None` if there is no such message, or no
+    /// longer.
+    fn recall(
+        &self,
+        app: AppId,
+        id: MessageId,
+    ) -> impl Future<Output = Result<Option<Recalled>, Refusal>> + Send;
+
+    /// When a message was accepted, Unix time in milliseconds, by its id alone; `None` if ids do not tell. The
+    /// answer to a request that comes again is the first one only if they do.
+    fn accepted_ms(&self, _id: MessageId) -> Option<u64> {
+        None
+    }
 
     /// One answer for each device, in their order.
     fn presence(

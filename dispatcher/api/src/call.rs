@@ -2,7 +2,7 @@
 //! is its body JSON of a bearable length.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
@@ -14,7 +14,7 @@ use wire::{AppId, DeviceId};
 
 use crate::App;
 use crate::access::Access;
-use crate::limits::Limits;
+use crate::limits::{BODY_S_MAX, Limits};
 use crate::parse::{Scope, is_topic, topic_advice, violation};
 use crate::problem::{Code, Problem};
 
@@ -131,7 +131,12 @@ impl<B: Send + Sync> FromRequest<Arc<App<B>>> for OptionalJsonBody {
 }
 
 async fn read<B: Send + Sync>(request: Request, app: &Arc<App<B>>) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, app).await.map_err(|rejection| match rejection {
+    let patience = Duration::from_secs(BODY_S_MAX);
+    let body = tokio::time::timeout(patience, Bytes::from_request(request, app)).await.map_err(|_| {
+        let detail = format!("Send the whole body within {BODY_S_MAX} s; nothing was done.");
+        Problem::new(Code::BodyTimeout, detail)
+    })?;
+    body.map_err(|rejection| match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
             let max = app.limits.body_bytes_max;
             Problem::new(

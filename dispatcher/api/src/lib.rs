@@ -17,6 +17,7 @@ mod backend;
 mod call;
 mod counters;
 mod handlers;
+mod idempotency;
 mod limits;
 mod parse;
 pub mod problem;
@@ -27,10 +28,14 @@ mod tests;
 
 pub use access::{Access, Grant, SharedAccess};
 pub use backend::{
-    Accepted, Backend, Counts, MessageStatus, Presence, Readiness, Refusal, Submission, Target,
+    Accepted, Backend, Counts, Durability, Idempotency, MessageStatus, Presence, Readiness, Recalled,
+    Refusal, Submission, Target,
 };
 pub use handlers::node::OPENAPI;
-pub use limits::{DEVICES_MAX, Limits, REQUEST_ID_BYTES_MAX, TOKENS_MAX};
+pub use limits::{
+    BODY_S_MAX, COLLAPSE_KEY_BYTES_MAX, DEVICES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Limits, REQUEST_ID_BYTES_MAX,
+    TOKENS_MAX,
+};
 pub use parse::{Batch, InvalidToken, Parsed, Scope, parse_batch, parse_message};
 pub use problem::{Code, Problem, Violation};
 pub use routes::router;

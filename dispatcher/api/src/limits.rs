@@ -9,6 +9,13 @@ pub const DEVICES_MAX: u32 = 1000;
 /// Longest request id taken over from a caller, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// Seconds in which a request's body has to arrive whole; its connection is closed then.
+pub const BODY_S_MAX: u64 = 30;
+/// Longest idempotency key in bytes; it has at least 1.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Longest collapse key in bytes of UTF-8; it has at least 1.
+pub const COLLAPSE_KEY_BYTES_MAX: usize = 64;
+
 /// The bounds an operator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

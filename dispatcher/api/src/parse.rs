@@ -5,35 +5,31 @@
 //! not JSON, or has a field of the wrong type, fails whole; a message that asks for something that cannot be
 //! fails alone.
 
+mod audience;
+mod content;
 mod shape;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 use token::TokenKeys;
-use wire::limits::TOPIC_BYTES_MAX;
 use wire::{AppId, DeviceId};
 
-use crate::backend::{Submission, Target};
-use crate::limits::{Limits, TOKENS_MAX};
+use crate::backend::Submission;
+use crate::idempotency::{Item, collapse_hash, is_key};
+use crate::limits::{COLLAPSE_KEY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Limits};
 use crate::problem::{Code, Problem, Violation};
+use audience::Audience;
+pub(crate) use audience::{is_topic, judge_tokens, topic_advice};
+use content::Content;
 pub(crate) use shape::Text;
-use shape::{Message, TargetShape, Ttl};
+use shape::{Message, Ttl};
 
 /// Bytes of the shortest useful message of a batch; bounds what is reserved for a body of a given length.
 const MESSAGE_BYTES_MIN: usize = 32;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// Who asks, and what holds for them.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +82,8 @@ pub struct Batch {
     pub refused: Vec<(u32, Problem)>,
     /// Places, rising, of good messages that leave targets out, and which.
     pub invalid: Vec<(u32, Vec<InvalidToken>)>,
+    /// Place of the first message that has an idempotency key of its own, good or refused.
+    pub keyed: Option<u32>,
 }
 
 /// Reads the body of `POST …/messages`.
@@ -94,7 +92,7 @@ pub struct Batch {
 /// The problem to answer with.
 pub fn parse_message(body: &[u8], scope: &Scope<'_>) -> Result<Parsed, Problem> {
     let message = serde_json::from_slice(body).map_err(|e| json_problem(&e))?;
-    admit(message, scope)
+    judge(message, scope, Place::Alone)
 }
 
 /// Reads the body of `POST …/messages:batch`: `{"messages": [...]}`.
@@ -197,7 +195,10 @@ impl<'de> Visitor<'de> for MessagesReader<'_, '_> {
         let mut batch = Batch { submissions: Vec::with_capacity(self.capacity), ..Batch::default() };
         while (batch.count as usize) < self.scope.limits.batch_max {
             let Some(message) = messages.next_element::<Message<'de>>()? else { return Ok(batch) };
-            match admit(message, self.scope) {
+            if message.idempotency_key.is_some() {
+                batch.keyed.get_or_insert(batch.count);
+            }
+            match judge(message, self.scope, Place::InBatch) {
                 Ok(Parsed { submission, invalid }) => {
                     batch.submissions.push(submission);
                     if !invalid.is_empty() {
@@ -216,20 +217,63 @@ impl<'de> Visitor<'de> for MessagesReader<'_, '_> {
     }
 }
 
+/// How a message came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Alone,
+    InBatch,
+}
+
 /// Judges one message. All its faulty fields are told at once; only then are its tokens looked at.
+#[inline]
+fn judge(mut message: Message<'_>, scope: &Scope<'_>, place: Place) -> Result<Parsed, Problem> {
+    match message.idempotency_key.take() {
+        None => admit(message, scope),
+        Some(key) => admit_named(message, &key, scope, place),
+    }
+}
+
+/// Judges all of a message but its key.
 fn admit(message: Message<'_>, scope: &Scope<'_>) -> Result<Parsed, Problem> {
-    let Message { target, payload, data, payload_b64, ttl } = message;
+    let Message { target, payload, data, payload_b64, ttl, collapse_key, idempotency_key: _ } = message;
     let mut violations = Vec::new();
     let ttl_s = ttl_s(ttl, scope.limits, &mut violations);
+    let collapse = collapse_key.and_then(|key| collapse(&key, ttl_s, &mut violations));
     let content = Content::of(payload, data, payload_b64, &mut violations);
     let audience = Audience::of(target, &mut violations);
-    let (Some(ttl_s), Some(content), Some(audience)) = (ttl_s, content, audience) else {
+    let (Some(ttl_s), Some(content), Some(audience), true) =
+        (ttl_s, content, audience, violations.is_empty())
+    else {
         return Err(Problem::invalid(violations));
     };
     let mut invalid = Vec::new();
     let target = audience.resolve(scope, &mut invalid)?;
     let payload = content.into_bytes(scope.limits.payload_bytes_max)?;
-    Ok(Parsed { submission: Submission { app: scope.app, target, payload, ttl_s }, invalid })
+    let submission = Submission { app: scope.app, target, payload, ttl_s, collapse, idempotency: None };
+    Ok(Parsed { submission, invalid })
+}
+
+/// Judges a message that has a key of its own. Out of the way of those that have none.
+#[cold]
+fn admit_named(
+    mut message: Message<'_>,
+    key: &Text<'_>,
+    scope: &Scope<'_>,
+    place: Place,
+) -> Result<Parsed, Problem> {
+    let whom = message.target.get_or_insert_default().hash();
+    let ttl = message.ttl.map(Ttl::asked);
+    let admitted = admit(message, scope);
+    if let Some(fault) = key_fault(key, place) {
+        let others = admitted.err().filter(|problem| problem.code == Code::InvalidRequest);
+        let others = others.map(|problem| problem.violations).unwrap_or_default();
+        return Err(Problem::invalid(others.into_iter().chain([fault]).collect()));
+    }
+    let mut parsed = admitted?;
+    let Submission { collapse, payload, idempotency, .. } = &mut parsed.submission;
+    let item = Item { whom, ttl, collapse: *collapse, payload };
+    *idempotency = Some(item.named(scope.app, &key.0));
+    Ok(parsed)
 }
 
 fn ttl_s(ttl: Option<Ttl>, limits: &Limits, violations: &mut Vec<Violation>) -> Option<u32> {
@@ -243,137 +287,32 @@ fn ttl_s(ttl: Option<Ttl>, limits: &Limits, violations: &mut Vec<Violation>) -> 
     }
 }
 
-/// The payload, in one of the three ways a message may carry it.
-enum Content<'a> {
-    Text(Cow<'a, str>),
-    Json(&'a RawValue),
-    Base64(Cow<'a, str>),
+/// The hash of a collapse key. What is not stored has nothing to take the place of.
+fn collapse(Text(key): &Text<'_>, ttl_s: Option<u32>, violations: &mut Vec<Violation>) -> Option<u64> {
+    let mut refuse =
+        |code, advice: Cow<'static, str>| violations.push(violation("collapse_key", code, advice));
+    if !(1..=COLLAPSE_KEY_BYTES_MAX).contains(&key.len()) || key.chars().any(char::is_control) {
+        let advice = format!("give 1 to {COLLAPSE_KEY_BYTES_MAX} bytes of UTF-8 without control characters");
+        refuse("bad_collapse_key", advice.into());
+    } else if ttl_s == Some(0) {
+        refuse("not_stored", "give a ttl above 0, or no collapse key".into());
+    }
+    Some(collapse_hash(key))
 }
 
-impl<'a> Content<'a> {
-    fn of(
-        text: Option<Text<'a>>,
-        json: Option<&'a RawValue>,
-        base64: Option<Text<'a>>,
-        violations: &mut Vec<Violation>,
-    ) -> Option<Self> {
-        match (text, json, base64) {
-            (Some(Text(text)), None, None) => Some(Self::Text(text)),
-            (None, Some(json), None) => Some(Self::Json(json)),
-            (None, None, Some(Text(base64))) => Some(Self::Base64(base64)),
-            _ => {
-                let advice = "give exactly one of payload (text), data (JSON) and payload_b64";
-                violations.push(violation("payload", "exactly_one", advice));
-                None
-            }
-        }
-    }
-
-    /// What the device receives: text and base64 decoded, JSON as it was written.
-    fn into_bytes(self, bytes_max: usize) -> Result<Vec<u8>, Problem> {
-        let len = match &self {
-            Self::Text(text) => text.len(),
-            Self::Json(json) => json.get().len(),
-            Self::Base64(text) => text.trim_end_matches('=').len() * 3 / 4,
-        };
-        if len > bytes_max {
-            return Err(Problem::payload_too_large(bytes_max));
-        }
-        match self {
-            Self::Text(text) => Ok(text.into_owned().into_bytes()),
-            Self::Json(json) => Ok(json.get().as_bytes().to_vec()),
-            Self::Base64(text) => BASE64.decode(&*text).map_err(|e| {
-                let advice = format!("give RFC 4648 base64; {e}");
-                Problem::invalid(vec![violation("payload_b64", "bad_base64", advice)])
-            }),
-        }
+/// What is wrong with a key where it stands.
+fn key_fault(Text(key): &Text<'_>, place: Place) -> Option<Violation> {
+    let fault = |code, advice: Cow<'static, str>| violation("idempotency_key", code, advice);
+    if place == Place::Alone {
+        let advice = "send the key of a single message as the header Idempotency-Key";
+        Some(fault("header_only", advice.into()))
+    } else if !is_key(key.as_bytes()) {
+        Some(fault("bad_idempotency_key", key_advice().into()))
+    } else {
+        None
     }
 }
 
-/// A target of the right form, its tokens not looked at.
-enum Audience<'a> {
-    Token(Cow<'a, str>),
-    Tokens(Vec<Text<'a>>),
-    Topic(Cow<'a, str>),
-    All,
-}
-
-impl<'a> Audience<'a> {
-    fn of(target: Option<TargetShape<'a>>, violations: &mut Vec<Violation>) -> Option<Self> {
-        let mut refuse = |field, code, advice: Cow<'static, str>| {
-            violations.push(violation(field, code, advice));
-            None
-        };
-        let target = target.unwrap_or_default();
-        match (target.token, target.tokens, target.topic, target.all) {
-            (Some(Text(token)), None, None, None) => Some(Self::Token(token)),
-            (None, Some(tokens), None, None) if tokens.is_empty() => {
-                refuse("target.tokens", "empty", "name at least one device token".into())
-            }
-            (None, Some(tokens), None, None) if tokens.len() > TOKENS_MAX => {
-                let advice =
-                    format!("name at most {TOKENS_MAX} device tokens; send the rest in another message");
-                refuse("target.tokens", "too_many", advice.into())
-            }
-            (None, Some(tokens), None, None) => Some(Self::Tokens(tokens)),
-            (None, None, Some(Text(topic)), None) if is_topic(&topic) => Some(Self::Topic(topic)),
-            (None, None, Some(_), None) => refuse("target.topic", "bad_topic", topic_advice().into()),
-            (None, None, None, Some(true)) => Some(Self::All),
-            (None, None, None, Some(false)) => {
-                refuse("target.all", "must_be_true", "give true, or another kind of target".into())
-            }
-            _ => refuse("target", "exactly_one", "give exactly one of token, tokens, topic and all".into()),
-        }
-    }
-
-    fn resolve(self, scope: &Scope<'_>, invalid: &mut Vec<InvalidToken>) -> Result<Target, Problem> {
-        match self {
-            Self::Token(token) => scope.device(&token).map(Target::Device).map_err(Problem::token),
-            Self::Tokens(tokens) => {
-                let (mut devices, bad) = judge_tokens(&tokens, scope);
-                if devices.is_empty() {
-                    return Err(targets_invalid(&bad));
-                }
-                *invalid = bad;
-                // A device named twice gets the message once.
-                devices.sort_unstable();
-                devices.dedup();
-                Ok(Target::Devices(devices))
-            }
-            Self::Topic(topic) => Ok(Target::Topic(topic.into_owned())),
-            Self::All => Ok(Target::All),
-        }
-    }
-}
-
-/// The devices of the good tokens, in order, and the others.
-pub(crate) fn judge_tokens(tokens: &[Text<'_>], scope: &Scope<'_>) -> (Vec<DeviceId>, Vec<InvalidToken>) {
-    let mut devices = Vec::with_capacity(tokens.len());
-    let mut invalid = Vec::new();
-    for (index, Text(token)) in (0..).zip(tokens) {
-        match scope.device(token) {
-            Ok(device) => devices.push(device),
-            Err(code) => invalid.push(InvalidToken { index, code }),
-        }
-    }
-    (devices, invalid)
-}
-
-fn targets_invalid(invalid: &[InvalidToken]) -> Problem {
-    let fault = |bad: &InvalidToken| {
-        violation(format!("target.tokens[{}]", bad.index), bad.code.as_str(), bad.code.title())
-    };
-    Problem {
-        violations: invalid.iter().map(fault).collect(),
-        ..Problem::new(Code::TargetsInvalid, "Delete these tokens; their devices must register again.")
-    }
-}
-
-/// A topic's name as the wire carries it.
-pub(crate) fn is_topic(name: &str) -> bool {
-    (1..=TOPIC_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control)
-}
-
-pub(crate) fn topic_advice() -> String {
-    format!("give 1 to {TOPIC_BYTES_MAX} bytes of UTF-8 without control characters")
+pub(crate) fn key_advice() -> String {
+    format!("give 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters, none of them a space")
 }

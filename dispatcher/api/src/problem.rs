@@ -15,16 +15,23 @@
 //! | `topic_unknown` | 404 | no | No device ever joined the topic. |
 //! | `session_unknown` | 404 | no | The device is not connected. |
 //! | `method_not_allowed` | 405 | no | The path does not take this method. |
+//! | `body_timeout` | 408 | yes | The body took too long to arrive. |
 //! | `token_expired` | 410 | no | The device token is past its time. |
 //! | `token_revoked` | 410 | no | The device was revoked. |
 //! | `body_too_large` | 413 | no | The request body is longer than the node reads. |
 //! | `payload_too_large` | 413 | no | The payload is longer than the node carries. |
 //! | `unsupported_media_type` | 415 | no | The body is not declared as JSON. |
-//! | `invalid_request` | 422 | no | The body is JSON, and asks for something that cannot be. |
+//! | `invalid_request` | 422 | no | The request asks for something that cannot be. |
 //! | `token_invalid` | 422 | no | The device token was not issued by this node. |
 //! | `targets_invalid` | 422 | no | None of the device tokens is good. |
 //! | `too_many_topics` | 409 | no | The device, or its app, has as many topics as it may. |
-//! | `store_full` | 503 | yes | The node's store is full. |
+//! | `idempotency_key_reused` | 422 | no | The idempotency key belongs to another request. |
+//! | `idempotency_key_busy` | 409 | yes | The first request with the idempotency key is being carried out. |
+//! | `device_full` | 429 | yes | As much waits for the device as may. |
+//! | `app_full` | 429 | yes | As much waits for the app as may. |
+//! | `store_full` | 507 | yes | The node's store is full. |
+//! | `disk_full` | 507 | yes | The disk under the node's store is full. |
+//! | `store_down` | 503 | yes | The disk under the node's store fails, or takes too long. |
 //! | `overloaded` | 503 | yes | The node has more to do than it can. |
 //! | `unavailable` | 503 | yes | The node is starting, stopping or recovering. |
 //! | `no_token_key` | 503 | yes | The node has no key to sign device tokens with. |
@@ -89,16 +96,23 @@ codes! {
     TopicUnknown = "topic_unknown", 404, false, "No device ever joined the topic.";
     SessionUnknown = "session_unknown", 404, false, "The device is not connected.";
     MethodNotAllowed = "method_not_allowed", 405, false, "The path does not take this method.";
+    BodyTimeout = "body_timeout", 408, true, "The body took too long to arrive.";
     TokenExpired = "token_expired", 410, false, "The device token is past its time.";
     TokenRevoked = "token_revoked", 410, false, "The device was revoked.";
     BodyTooLarge = "body_too_large", 413, false, "The request body is longer than the node reads.";
     PayloadTooLarge = "payload_too_large", 413, false, "The payload is longer than the node carries.";
     UnsupportedMediaType = "unsupported_media_type", 415, false, "The body is not declared as JSON.";
-    InvalidRequest = "invalid_request", 422, false, "The body is JSON, and asks for something that cannot be.";
+    InvalidRequest = "invalid_request", 422, false, "The request asks for something that cannot be.";
     TokenInvalid = "token_invalid", 422, false, "The device token was not issued by this node.";
     TargetsInvalid = "targets_invalid", 422, false, "None of the device tokens is good.";
     TooManyTopics = "too_many_topics", 409, false, "The device, or its app, has as many topics as it may.";
-    StoreFull = "store_full", 503, true, "The node's store is full.";
+    IdempotencyKeyReused = "idempotency_key_reused", 422, false, "The idempotency key belongs to another request.";
+    IdempotencyKeyBusy = "idempotency_key_busy", 409, true, "The first request with the idempotency key is being carried out.";
+    DeviceFull = "device_full", 429, true, "As much waits for the device as may.";
+    AppFull = "app_full", 429, true, "As much waits for the app as may.";
+    StoreFull = "store_full", 507, true, "The node's store is full.";
+    DiskFull = "disk_full", 507, true, "The disk under the node's store is full.";
+    StoreDown = "store_down", 503, true, "The disk under the node's store fails, or takes too long.";
     Overloaded = "overloaded", 503, true, "The node has more to do than it can.";
     Unavailable = "unavailable", 503, true, "The node is starting, stopping or recovering.";
     NoTokenKey = "no_token_key", 503, true, "The node has no key to sign device tokens with.";
@@ -180,6 +194,35 @@ impl From<Refusal> for Problem {
                 retry_after_ms,
                 "Try again later; use shorter ttls, or raise store.budget_mib.",
             ),
+            Refusal::DiskFull { retry_after_ms } => Self::busy(
+                Code::DiskFull,
+                retry_after_ms,
+                "Try again when the disk has room; what is stored is delivered meanwhile.",
+            ),
+            Refusal::StoreDown { retry_after_ms } => Self::busy(
+                Code::StoreDown,
+                retry_after_ms,
+                "Try again later; what is stored is delivered meanwhile.",
+            ),
+            Refusal::DeviceFull { retry_after_ms } => Self::busy(
+                Code::DeviceFull,
+                retry_after_ms,
+                "Try again when the device has acknowledged some; use shorter ttls, or collapse keys.",
+            ),
+            Refusal::AppFull { retry_after_ms } => Self::busy(
+                Code::AppFull,
+                retry_after_ms,
+                "Try again when devices have acknowledged some; use shorter ttls, or collapse keys.",
+            ),
+            Refusal::KeyReused => Self::new(
+                Code::IdempotencyKeyReused,
+                "Nothing was sent; give each new request a new key, and repeat a request as it was.",
+            ),
+            Refusal::KeyBusy { retry_after_ms } => Self::busy(
+                Code::IdempotencyKeyBusy,
+                retry_after_ms,
+                "Repeat the request later; it gets the answer to the first.",
+            ),
             Refusal::Revoked => Self::token(Code::TokenRevoked),
             Refusal::Overloaded { retry_after_ms } => {
                 Self::busy(Code::Overloaded, retry_after_ms, "Try again later, and send more slowly.")
@@ -239,6 +282,10 @@ impl IntoResponse for Problem {
         if let Some(retry_after_ms) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, retry_after_ms.div_ceil(1000).max(1).into());
         }
+        if self.code == Code::BodyTimeout {
+            // The rest of the body may come at any time, and is not to be read as a request.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if self.code == Code::Unauthenticated {
             let scheme = HeaderValue::from_static("Bearer realm=\"moorline\"");
             headers.insert(header::WWW_AUTHENTICATE, scheme);
@@ -273,7 +320,7 @@ mod tests {
         assert_eq!(
             value,
             serde_json::json!({
-                "type": "urn:moorline:problem:store_full", "title": "The node's store is full.", "status": 503,
+                "type": "urn:moorline:problem:store_full", "title": "The node's store is full.", "status": 507,
                 "detail": "Try again later; use shorter ttls, or raise store.budget_mib.",
                 "code": "store_full", "retryable": true, "retry_after_ms": 1500,
                 "violations": [{"field": "ttl", "code": "bad", "message": "\"quote\""}],

@@ -2,6 +2,7 @@
 
 use wire::MessageId;
 
+use crate::backend::Durability;
 use crate::parse::InvalidToken;
 
 /// Appends formatted text; the arguments need no escaping.
@@ -13,6 +14,18 @@ macro_rules! put {
 }
 
 pub(crate) use put;
+
+impl Durability {
+    /// As replies say it: in the words of `store.durability`, and `memory` for what is not stored on disk.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Process => "none",
+            Self::Interval => "interval",
+            Self::Fsync => "fsync",
+        }
+    }
+}
 
 /// Appends a decimal number, without the machinery of a formatter.
 pub(crate) fn put_u64(out: &mut Vec<u8>, mut value: u64) {

@@ -59,7 +59,7 @@ pub(crate) fn table<B: Backend>() -> Vec<(&'static str, MethodRouter<Arc<App<B>>
         ("/v1/apps/{app}/presence:lookup", post(devices::presence::<B>)),
         ("/v1/apps/{app}/messages", post(messages::send::<B>)),
         ("/v1/apps/{app}/messages:batch", post(messages::send_batch::<B>)),
-        ("/v1/apps/{app}/messages/{id}", get(messages::status::<B>)),
+        ("/v1/apps/{app}/messages/{id}", get(messages::status::<B>).delete(messages::recall::<B>)),
         ("/healthz", get(node::health)),
         ("/readyz", get(node::ready::<B>)),
         ("/metrics", get(node::metrics::<B>)),

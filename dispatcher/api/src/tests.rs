@@ -1,7 +1,9 @@
 //! The surface as a caller sees it, in front of a backend that does as it is told.
 
 mod endpoints;
+mod idempotency;
 mod refusals;
+mod slow;
 mod surface;
 
 use std::sync::{Arc, Mutex};
@@ -25,11 +27,21 @@ const LIMITS: Limits = Limits {
     token_ttl_s: 3600,
 };
 
+/// When the fake accepts, in Unix time.
+const ACCEPTED_MS: u64 = 5000;
+
 /// What the backend was asked, in words, and what it shall answer.
 #[derive(Default)]
 struct Script {
     asked: Vec<String>,
+    /// What the last batch asked for, as it came.
+    submitted: Vec<Submission>,
     refusal: Option<Refusal>,
+    /// Of the messages of a batch by place, before `refusal`.
+    refusals: Vec<Option<Refusal>>,
+    /// Of what is stored.
+    durabilities: Vec<Durability>,
+    recalled: Option<Recalled>,
     status: Option<MessageStatus>,
     revoked_before: bool,
     sessionless: bool,
@@ -54,19 +66,33 @@ impl Fake {
 
 impl Backend for Fake {
     async fn submit(&self, batch: Vec<Submission>) -> Vec<Result<Accepted, Refusal>> {
-        let script = self.ask(format!("submit {batch:?}"));
-        let answer = |(id, it): (u64, &Submission)| {
+        let mut script = self.ask(format!("submit {batch:?}"));
+        script.submitted.clone_from(&batch);
+        let answer = |(place, it): (usize, &Submission)| {
             let targets = if let Target::Devices(devices) = &it.target { devices.len() as u32 } else { 1 };
-            let accepted = Accepted { id: MessageId(id), targets, durable: it.ttl_s > 0, ttl_s: it.ttl_s };
-            script.refusal.clone().map_or(Ok(accepted), Err)
+            let stored = script.durabilities.get(place).copied().unwrap_or(Durability::Fsync);
+            let durability = if it.ttl_s > 0 { stored } else { Durability::Memory };
+            let id = MessageId(u64::MAX - 9 + place as u64);
+            let accepted = Accepted { id, targets, durability, ttl_s: it.ttl_s };
+            let refusal = script.refusals.get(place).cloned().unwrap_or_else(|| script.refusal.clone());
+            refusal.map_or(Ok(accepted), Err)
         };
         let count = if script.silent { 0 } else { batch.len() };
-        (u64::MAX - 9..).zip(&batch).map(answer).take(count).collect()
+        batch.iter().enumerate().map(answer).take(count).collect()
     }
 
     async fn message(&self, app: AppId, id: MessageId) -> Result<Option<MessageStatus>, Refusal> {
         let status = self.0.lock().unwrap().status;
         self.answer(format!("message {app:?} {id}"), status)
+    }
+
+    async fn recall(&self, app: AppId, id: MessageId) -> Result<Option<Recalled>, Refusal> {
+        let recalled = self.0.lock().unwrap().recalled;
+        self.answer(format!("recall {app:?} {id}"), recalled)
+    }
+
+    fn accepted_ms(&self, _: MessageId) -> Option<u64> {
+        Some(ACCEPTED_MS)
     }
 
     async fn presence(&self, app: AppId, devices: Vec<DeviceId>) -> Result<Vec<Presence>, Refusal> {
@@ -184,6 +210,13 @@ impl Node {
         std::mem::take(&mut self.fake.0.lock().unwrap().asked)
     }
 
+    /// What came with the only request since the last look.
+    #[track_caller]
+    fn submitted(&self) -> Vec<Submission> {
+        assert_eq!(self.asked().len(), 1);
+        std::mem::take(&mut self.fake.0.lock().unwrap().submitted)
+    }
+
     fn tokens(&self) -> TokenKeys {
         self.file.key_set()
     }
@@ -198,7 +231,7 @@ impl Node {
     }
 
     fn send(&self, request: Request<Body>) -> Reply {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
             let response = self.router.clone().oneshot(request).await.unwrap();
             let (parts, body) = response.into_parts();
@@ -226,5 +259,13 @@ impl Node {
 
     fn post(&self, path: &str, body: &Value) -> Reply {
         self.send(self.request("POST", path, Some(body.to_string())))
+    }
+
+    /// With an idempotency key, in a header as it is given.
+    fn post_keyed(&self, path: &str, key: &[u8], body: &Value) -> Reply {
+        let mut request = self.request("POST", path, Some(body.to_string()));
+        let key = axum::http::HeaderValue::from_bytes(key).unwrap();
+        request.headers_mut().append("idempotency-key", key);
+        self.send(request)
     }
 }

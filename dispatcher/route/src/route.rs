@@ -96,6 +96,21 @@ impl Route {
         seq
     }
 
+    /// Sets the inbox to what an earlier dispatcher's store has of it.
+    pub fn restore(&mut self, head: Seq, acked: Seq) {
+        self.inbox_next = head + 1;
+        self.unacked = (head - acked.min(head)) as u32;
+        self.unsent = self.unacked;
+    }
+
+    /// Notes that the inbox's numbers up to `head` were given out before this dispatcher's time.
+    pub fn raise_head(&mut self, head: Seq) {
+        let more = (head + 1).saturating_sub(self.inbox_next);
+        self.inbox_next += more;
+        self.unacked += more as u32;
+        self.unsent += more as u32;
+    }
+
     /// Position up to which the device has acknowledged its inbox.
     pub const fn inbox_acked(&self) -> Seq {
         self.inbox_next - 1 - self.unacked as u64

@@ -188,6 +188,7 @@ fn api_topic(world: &mut World) {
         world.leaves(device, topic);
     }
     let result = world.core.api_topic(handle, topic, member);
+    world.core.turn_store();
     assert_eq!(result.is_err(), world.devices[device].revoked, "{result:?}");
     if result.is_ok() && member {
         world.members.insert((device, stream));

@@ -16,15 +16,16 @@ const HOUR: u32 = 3600;
 fn ask<T>(world: &mut World, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> T {
     let (to, mut answer) = oneshot::channel();
     world.core.command(command(to));
-    answer.try_recv().expect("every call is answered at once")
+    world.core.turn_store();
+    answer.try_recv().expect("what is settled is answered")
 }
 
 fn register(world: &mut World, count: u32) -> Vec<DeviceId> {
-    ask(world, |to| Command::Register(APP, count, to))
+    ask(world, |to| Command::Register(APP, count, to)).expect("settled")
 }
 
 fn submit(world: &mut World, target: Target, ttl_s: u32) -> Result<Accepted, Refusal> {
-    let submission = Submission { app: APP, target, payload: payload(0, 0), ttl_s };
+    let submission = Submission { app: APP, target, payload: payload(0, 0), ttl_s, collapse: None, idempotency: None };
     ask(world, |to| Command::Submit(vec![submission], to)).remove(0)
 }
 
@@ -104,7 +105,7 @@ fn what_nobody_joined_and_what_is_too_long_is_refused() {
         assert_eq!(joins, Err(Refusal::UnknownTopic), "{bad:?} is no name");
     }
     let max = world.core.config.settings.push.payload_bytes_max;
-    let submission = Submission { app: APP, target: Target::All, payload: vec![0; max + 1], ttl_s: HOUR };
+    let submission = Submission { app: APP, target: Target::All, payload: vec![0; max + 1], ttl_s: HOUR, collapse: None, idempotency: None };
     let refused = ask(&mut world, |to| Command::Submit(vec![submission], to)).remove(0);
     assert_eq!(refused, Err(Refusal::PayloadTooLarge { max: max as u32 }));
 }

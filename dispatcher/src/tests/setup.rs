@@ -42,7 +42,7 @@ pub fn pick<'a, T>(rng: &mut SmallRng, from: &'a [T]) -> &'a T {
 /// A new dispatcher: its numbers start above those of every one before.
 pub fn core(config: &Config, epoch: u64, seed: u64) -> Core {
     let budget_bytes = if seed.is_multiple_of(5) { 6 << 10 } else { 1 << 20 };
-    let store = Box::new(Memory::new(Epoch(epoch), budget_bytes));
+    let store = Box::new(Memory::new(Epoch(epoch), budget_bytes, 600_000));
     let registry = Registry::open(&config.registry).expect("the registry is sound");
     let status = Arc::new(Status::new(config.workers));
     let mut core = Core::new(config.clone(), store, registry, status, seed, epoch * 1_000_000);

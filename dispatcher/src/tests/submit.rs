@@ -47,7 +47,10 @@ fn send(world: &mut World, app: AppId, (target, targets, stream): Audience) {
     }
     world.submitted += 1;
     let expires_ms = world.core.now_ms + u64::from(ttl_s) * 1000;
-    match world.core.submit(Submission { app, target, payload, ttl_s }) {
+    let submission = Submission { app, target, payload, ttl_s, collapse: None, idempotency: None };
+    let result = world.core.submit(submission);
+    world.core.turn_store();
+    match result {
         Ok(accepted) => {
             // Revoked, or the store was full just then.
             let refused = |(d, head): &(usize, u64)| (inbox_head(world, *d) == *head).then_some(*d);

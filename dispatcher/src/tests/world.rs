@@ -152,6 +152,7 @@ impl World {
         self.before_record(link, &record);
         self.tell(format_args!("link {link}: {record:?}"));
         self.core.record(link, record);
+        self.core.turn_store();
         let Up::Attach(a) = record else { return };
         let device = self.index_of(a.device);
         self.known.insert(device);

@@ -1,17 +1,104 @@
-//! What every store must do, as one suite for all of them.
+//! What every store must do, as one suite for all of them: [`run`] for any, [`run_durable`] for those that say
+//! that something survives.
+//!
+//! Everything goes through the trait. A batch may take its time to settle: it is waited for.
 
-use crate::{Body, Entry, Store, StoreError, Stream};
+mod budget;
+mod durable;
+mod intake;
+
+pub use durable::run_durable;
+
+use crate::{Body, Done, Entry, Handed, Message, Store, Stream};
+use std::time::{Duration, Instant};
 use wire::{AppId, DeviceId, MessageId, Seq};
 
-const INBOX: Stream = Stream::Inbox(DeviceId(1));
-const TOPIC: Stream = Stream::Topic(AppId(1), 1);
+/// For so many milliseconds the stores that are tested share equal bodies.
+pub const WINDOW_MS: u64 = 1000;
 
-fn entry(seq: Seq, expires_ms: u64, body: &Body) -> Entry {
-    Entry { seq, id: MessageId(seq + 1000), receipt: seq as u32, expires_ms, body: body.clone() }
+/// How long a batch may take before the store is taken for one that never settles it.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+
+const APP: AppId = AppId(1);
+const INBOX: Stream = Stream::Inbox(DeviceId(1));
+const TOPIC: Stream = Stream::Topic(APP, 7);
+/// When messages of most tests are over.
+const OVER_MS: u64 = 100;
+
+/// Runs the suite; `new` makes an empty store with a budget in bytes, which shares equal bodies for
+/// [`WINDOW_MS`].
+///
+/// # Panics
+/// With what the store does wrong.
+pub fn run(mut new: impl FnMut(usize) -> Box<dyn Store>) {
+    for test in intake::TESTS {
+        test(&mut *new(1 << 20));
+    }
+    for test in budget::TESTS {
+        test(&mut *new(1 << 20));
+    }
+    budget::is_refused_and_recovers(&mut *new(4096));
+    budget::counts_what_is_staged(&mut *new(4096));
 }
 
-fn body(text: &str) -> Body {
+fn inbox(device: u64) -> Stream {
+    Stream::Inbox(DeviceId(device))
+}
+
+fn text(text: &str) -> Body {
     Body::from(text.as_bytes().to_vec())
+}
+
+fn message(id: u64, targeted: u32, body: &Body) -> Message {
+    let (id, done) = (MessageId(id), Done::default());
+    Message { id, app: APP, ttl_s: 1, expires_ms: OVER_MS, collapse: 0, targeted, done, body: body.clone() }
+}
+
+fn entry(message: &Message, seq: Seq) -> Entry {
+    let Message { id, app, expires_ms, collapse, ref body, .. } = *message;
+    Entry { seq, id, expires_ms, collapse, body: body.clone(), receipt: id.0 as u32, app }
+}
+
+/// Stages a message that waits in these places, and returns its entries.
+fn stage(store: &mut dyn Store, message: &Message, at: &[(Stream, Seq)]) -> Vec<(Stream, Entry)> {
+    store.begin(message);
+    let entries: Vec<_> = at.iter().map(|(stream, seq)| (*stream, entry(message, *seq))).collect();
+    for (stream, entry) in &entries {
+        store.stage(*stream, entry).expect("there is room");
+    }
+    entries
+}
+
+/// Hands the open batch over and waits until it is settled.
+fn settle(store: &mut dyn Store) {
+    assert_eq!(store.commit(0), Handed::Over);
+    wait(store).expect("nothing fails here");
+}
+
+fn wait(store: &mut dyn Store) -> Result<(), crate::StoreError> {
+    let start = Instant::now();
+    loop {
+        if let Some(result) = store.settled() {
+            return result;
+        }
+        assert!(start.elapsed() < SETTLE_MAX, "a batch is not settled and has not failed");
+        std::thread::yield_now();
+    }
+}
+
+/// Stages, settles and appends a message.
+fn put(store: &mut dyn Store, message: &Message, at: &[(Stream, Seq)]) {
+    let entries = stage(store, message, at);
+    settle(store);
+    entries.into_iter().for_each(|(stream, entry)| store.append(stream, entry));
+}
+
+/// The same for messages of one entry each, all in one batch.
+fn put_all(store: &mut dyn Store, messages: &[(Message, Stream, Seq)]) {
+    let stage_one = |(m, stream, seq): &(Message, Stream, Seq)| stage(store, m, &[(*stream, *seq)]);
+    let entries: Vec<_> = messages.iter().flat_map(stage_one).collect();
+    settle(store);
+    entries.into_iter().for_each(|(stream, entry)| store.append(stream, entry));
 }
 
 fn seqs(store: &dyn Store, stream: Stream, after: Seq, now_ms: u64, most: usize) -> Vec<Seq> {
@@ -21,105 +108,4 @@ fn seqs(store: &dyn Store, stream: Stream, after: Seq, now_ms: u64, most: usize)
         seen.len() < most
     });
     seen
-}
-
-/// Runs the suite; `new` makes an empty store with a budget in bytes.
-///
-/// # Panics
-/// With what the store does wrong.
-pub fn run(mut new: impl FnMut(usize) -> Box<dyn Store>) {
-    reads_in_order(&mut *new(1 << 20));
-    trims_up_to_a_position(&mut *new(1 << 20));
-    expires_out_of_the_middle(&mut *new(1 << 20));
-    expiry_is_bounded_and_goes_round(&mut *new(1 << 20));
-    refuses_over_budget_and_recovers(&mut *new(4096));
-    counts_a_shared_body_once(&mut *new(1 << 20));
-}
-
-fn reads_in_order(store: &mut dyn Store) {
-    assert_ne!(store.epoch().0, 0, "epoch 0 means 'none' on the wire");
-    for seq in 1..=5 {
-        store.append(INBOX, entry(seq, 100, &body("a"))).expect("room");
-        store.append(TOPIC, entry(seq * 10, 100, &body("b"))).expect("room");
-    }
-    store.commit().expect("commit");
-    assert_eq!(seqs(store, INBOX, 0, 0, 99), [1, 2, 3, 4, 5]);
-    assert_eq!(seqs(store, INBOX, 3, 0, 99), [4, 5]);
-    assert_eq!(seqs(store, INBOX, 1, 0, 2), [2, 3], "a page ends where the reader says");
-    assert_eq!(seqs(store, TOPIC, 25, 0, 99), [30, 40, 50]);
-    assert_eq!(seqs(store, Stream::Inbox(DeviceId(2)), 0, 0, 99), [0; 0]);
-    assert_eq!((store.first(TOPIC), store.count(TOPIC)), (Some(10), 5));
-}
-
-fn trims_up_to_a_position(store: &mut dyn Store) {
-    for seq in 1..=4 {
-        store.append(INBOX, entry(seq, 100, &body("abc"))).expect("room");
-    }
-    let mut gone = Vec::new();
-    store.trim(INBOX, 2, &mut |e| gone.push((e.seq, e.receipt)));
-    assert_eq!(gone, [(1, 1), (2, 2)]);
-    assert_eq!(seqs(store, INBOX, 0, 0, 99), [3, 4]);
-    store.trim(INBOX, 9, &mut |_| {});
-    assert_eq!((store.usage().entries, store.usage().bytes), (0, 0), "nothing left, nothing counted");
-    assert_eq!(store.first(INBOX), None);
-    store.append(INBOX, entry(5, 100, &body("d"))).expect("room");
-    assert_eq!(seqs(store, INBOX, 4, 0, 99), [5], "a stream goes on after it was empty");
-}
-
-fn expires_out_of_the_middle(store: &mut dyn Store) {
-    for (seq, expires_ms) in [(1, 100), (2, 10), (3, 100)] {
-        store.append(INBOX, entry(seq, expires_ms, &body("a"))).expect("room");
-    }
-    assert_eq!(seqs(store, INBOX, 0, 10, 99), [1, 3], "what is over is not shown, removed yet or not");
-    let mut gone = Vec::new();
-    store.expire(10, 10, &mut |stream, e| gone.push((stream, e.seq)));
-    assert_eq!(gone, [(INBOX, 2)]);
-    assert_eq!(store.usage().entries, 2);
-}
-
-fn expiry_is_bounded_and_goes_round(store: &mut dyn Store) {
-    for device in 0..100 {
-        let expires_ms = if device % 2 == 0 { 10 } else { 100 };
-        store.append(Stream::Inbox(DeviceId(device)), entry(1, expires_ms, &body("a"))).expect("room");
-    }
-    let mut gone = 0;
-    store.expire(50, 10, &mut |_, _| gone += 1);
-    assert!(gone <= 10, "{gone} in one call of 10");
-    for _ in 0..30 {
-        store.expire(50, 10, &mut |_, _| gone += 1);
-    }
-    assert_eq!((gone, store.usage().entries), (50, 50));
-}
-
-fn refuses_over_budget_and_recovers(store: &mut dyn Store) {
-    let mut kept = 0;
-    let refused = (1..1000).find_map(|seq| {
-        let result = store.append(INBOX, entry(seq, 100, &body("0123456789")));
-        kept += u64::from(result.is_ok());
-        result.err()
-    });
-    let Some(StoreError::Full { bytes, budget_bytes }) = refused else {
-        panic!("a budget of 4096 was never met")
-    };
-    assert!(bytes <= budget_bytes && kept > 5);
-    assert_eq!(store.usage().entries as u64, kept, "what was refused is not there");
-    store.trim(INBOX, 1, &mut |_| {});
-    store.append(INBOX, entry(2000, 100, &body("0123456789"))).expect("room again");
-}
-
-fn counts_a_shared_body_once(store: &mut dyn Store) {
-    let large = body(&"x".repeat(10_000));
-    let own = entry(1, 100, &large);
-    drop(large);
-    store.append(Stream::Inbox(DeviceId(0)), own.clone()).expect("room");
-    let one = store.usage().bytes;
-    for device in 1..10 {
-        store.append(Stream::Inbox(DeviceId(device)), own.clone()).expect("room");
-    }
-    drop(own);
-    assert!(store.usage().bytes < one + 10_000, "nine more references cost less than one more body");
-    for device in 0..10 {
-        store.trim(Stream::Inbox(DeviceId(device)), 1, &mut |_| {});
-    }
-    assert_eq!(store.usage().bytes, 0);
 }

@@ -1,60 +1,25 @@
-//! The in-memory twin: everything is gone when the process ends, and [`Store::is_durable`] says so.
+//! The in-memory twin: everything is gone when the process ends, and [`Store::durability`] says so.
 
-use crate::{Entry, Store, StoreError, Stream, Usage};
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use std::collections::VecDeque;
-use wire::{Epoch, Seq};
+use crate::Body;
+use crate::window::Window;
+use crate::{Durability, Entry, Fact, Handed, Known, Message, Outcome, Store, StoreError, Stream, Streams, Usage};
+use wire::{AppId, DeviceId, Epoch, Seq};
 
-/// What an entry costs besides its body: the entry, the body's header and its allocator's rounding.
-const ENTRY_BYTES: usize = size_of::<Entry>() + 48;
-
-struct Queue {
-    stream: Stream,
-    entries: VecDeque<Entry>,
-}
-
-/// Streams in memory, within a budget.
+/// Streams in memory and nothing else. A batch settles as it is handed over.
 pub struct Memory {
     epoch: Epoch,
-    index: HashMap<Stream, u32, FixedState>,
-    /// Streams that have entries; only those have a queue. Unordered, so that removal is a swap.
-    queues: Vec<Queue>,
-    usage: Usage,
-    /// Where the next round of expiry goes on.
-    cursor: usize,
+    streams: Streams,
+    window: Window,
+    open: bool,
+    settled: bool,
 }
 
 impl Memory {
-    /// An empty store of a new epoch; `epoch` is a random number other than 0.
-    pub fn new(epoch: Epoch, budget_bytes: usize) -> Self {
-        let usage = Usage { bytes: 0, entries: 0, budget_bytes };
-        Self {
-            epoch,
-            index: HashMap::with_hasher(FixedState::default()),
-            queues: Vec::new(),
-            usage,
-            cursor: 0,
-        }
-    }
-
-    fn queue(&self, stream: Stream) -> Option<&Queue> {
-        self.index.get(&stream).map(|at| &self.queues[*at as usize])
-    }
-
-    fn drop_queue(&mut self, at: usize) {
-        let gone = self.queues.swap_remove(at);
-        self.index.remove(&gone.stream);
-        if let Some(moved) = self.queues.get(at) {
-            self.index.insert(moved.stream, at as u32);
-        }
-    }
-}
-
-impl Usage {
-    fn remove(&mut self, entry: &Entry) {
-        self.entries -= 1;
-        self.bytes -= ENTRY_BYTES + if entry.body.let_go() { entry.body.len() } else { 0 };
+    /// An empty store of a new epoch; `epoch` is a random number other than 0. Equal bodies are shared for
+    /// `window_ms`.
+    pub fn new(epoch: Epoch, budget_bytes: usize, window_ms: u64) -> Self {
+        let (streams, window) = (Streams::new(budget_bytes), Window::new(window_ms));
+        Self { epoch, streams, window, open: false, settled: false }
     }
 }
 
@@ -63,89 +28,93 @@ impl Store for Memory {
         self.epoch
     }
 
-    fn is_durable(&self) -> bool {
-        false
+    fn durability(&self) -> Durability {
+        Durability::Memory
     }
 
-    fn append(&mut self, stream: Stream, entry: Entry) -> Result<(), StoreError> {
-        let body = if entry.body.keep() { entry.body.len() } else { 0 };
-        let (bytes, budget_bytes) = (self.usage.bytes + ENTRY_BYTES + body, self.usage.budget_bytes);
-        if bytes > budget_bytes {
-            entry.body.let_go();
-            return Err(StoreError::Full { bytes: self.usage.bytes, budget_bytes });
+    fn body(&mut self, bytes: Vec<u8>, now_ms: u64) -> Body {
+        self.window.body(bytes, now_ms)
+    }
+
+    fn ready(&self, _now_ms: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _message: &Message) {
+        self.open = true;
+    }
+
+    fn stage(&mut self, _stream: Stream, entry: &Entry) -> Result<(), StoreError> {
+        self.streams.charge(entry)
+    }
+
+    fn skip(&mut self, _device: DeviceId, _seq: Seq) {}
+
+    fn record(&mut self, _fact: &Fact<'_>) {
+        self.open = true;
+    }
+
+    fn forget(&mut self, _answer: &Fact<'_>) {}
+
+    fn commit(&mut self, _now_ms: u64) -> Handed {
+        match (self.settled, std::mem::take(&mut self.open)) {
+            (true, open) => {
+                self.open = open;
+                Handed::Busy
+            }
+            (false, true) => {
+                self.settled = true;
+                Handed::Over
+            }
+            (false, false) => Handed::Nothing,
         }
-        self.usage.bytes = bytes;
-        self.usage.entries += 1;
-        let queues = &mut self.queues;
-        let at = *self.index.entry(stream).or_insert_with(|| {
-            queues.push(Queue { stream, entries: VecDeque::new() });
-            (queues.len() - 1) as u32
-        });
-        queues[at as usize].entries.push_back(entry);
-        Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), StoreError> {
-        Ok(())
+    fn settled(&mut self) -> Option<Result<(), StoreError>> {
+        std::mem::take(&mut self.settled).then_some(Ok(()))
+    }
+
+    fn append(&mut self, stream: Stream, entry: Entry) {
+        self.streams.insert(stream, entry);
+    }
+
+    fn discard(&mut self, entry: &Entry) {
+        self.streams.release(entry);
     }
 
     fn read(&self, stream: Stream, after: Seq, now_ms: u64, show: &mut dyn FnMut(&Entry) -> bool) {
-        let Some(queue) = self.queue(stream) else { return };
-        let start = queue.entries.partition_point(|e| e.seq <= after);
-        for entry in queue.entries.range(start..) {
-            if entry.expires_ms > now_ms && !show(entry) {
-                return;
-            }
-        }
+        self.streams.read(stream, after, now_ms, show);
     }
 
     fn trim(&mut self, stream: Stream, seq: Seq, removed: &mut dyn FnMut(&Entry)) {
-        let Some(&at) = self.index.get(&stream) else { return };
-        let queue = &mut self.queues[at as usize];
-        while let Some(entry) = queue.entries.pop_front_if(|e| e.seq <= seq) {
-            removed(&entry);
-            self.usage.remove(&entry);
-        }
-        if queue.entries.is_empty() {
-            self.drop_queue(at as usize);
-        }
+        self.streams.trim(stream, seq, removed);
     }
 
-    fn count(&self, stream: Stream) -> usize {
-        self.queue(stream).map_or(0, |q| q.entries.len())
+    fn remove(&mut self, stream: Stream, seq: Seq, _outcome: Outcome) -> Option<Entry> {
+        self.streams.remove(stream, seq)
+    }
+
+    fn size(&self, stream: Stream) -> Usage {
+        self.streams.size(stream)
+    }
+
+    fn app_size(&self, app: AppId) -> Usage {
+        self.streams.app_size(app)
     }
 
     fn first(&self, stream: Stream) -> Option<Seq> {
-        self.queue(stream).and_then(|q| q.entries.front()).map(|e| e.seq)
+        self.streams.first(stream)
     }
 
     fn expire(&mut self, now_ms: u64, streams_max: usize, removed: &mut dyn FnMut(Stream, &Entry)) {
-        for _ in 0..streams_max.min(self.queues.len()) {
-            if self.cursor >= self.queues.len() {
-                self.cursor = 0;
-            }
-            let (queue, usage) = (&mut self.queues[self.cursor], &mut self.usage);
-            let stream = queue.stream;
-            queue.entries.retain(|entry| {
-                let over = entry.expires_ms <= now_ms;
-                if over {
-                    removed(stream, entry);
-                    usage.remove(entry);
-                }
-                !over
-            });
-            if queue.entries.is_empty() {
-                // The last queue takes this place and is looked at next.
-                self.drop_queue(self.cursor);
-            } else {
-                self.cursor += 1;
-            }
-        }
+        self.streams.expire(now_ms, streams_max, removed);
     }
 
     fn usage(&self) -> Usage {
-        self.usage
+        self.streams.usage()
     }
+
+    fn clean(&mut self, _known: &dyn Known) {}
 }
 
 #[cfg(test)]
@@ -154,6 +123,6 @@ mod tests {
 
     #[test]
     fn conforms() {
-        crate::conformance::run(|budget_bytes| Box::new(Memory::new(Epoch(7), budget_bytes)));
+        crate::conformance::run(|budget_bytes| Box::new(Memory::new(Epoch(7), budget_bytes, 1000)));
     }
 }

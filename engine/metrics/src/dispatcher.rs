@@ -12,6 +12,15 @@ super::metrics! {
     StoreBytes Gauge "store_bytes" "Bytes of stored messages that wait for acknowledgement.";
     StoreMessages Gauge "store_messages" "Stored messages that wait for acknowledgement.";
     StoreBudget Gauge "store_budget_bytes" "The most bytes the store holds.";
+    StoreDurability Gauge "store_durability" "What an accepted message survives: 0 nothing, 1 the process, 2 the machine after an interval, 3 the machine.";
+    StoreLogBytes Gauge "store_log_bytes" "Bytes of the store's log that are not cleaned yet.";
+    StoreWrittenBytes Counter "store_written_bytes_total" "Bytes handed to the store's disk.";
+    StoreCommits Counter "store_commits_total" "Batches that the store's disk confirmed.";
+    StoreFailures Counter "store_failures_total" "Batches that failed; their pushes were refused.";
+    StoreCommitUs Gauge "store_commit_us" "Microseconds the last batch took to be confirmed.";
+    StoreSharedBytes Counter "store_shared_bytes_total" "Bytes not stored again, as an equal body still waited.";
+    StoreUnreadable Gauge "store_unreadable_rows" "Rows of the store's log that could not be read and stay there.";
+    StoreDown Gauge "store_down" "1 while the store refuses messages: disk full, failed or slow.";
     Workers Gauge "workers_linked" "Workers linked now.";
     Recovering Gauge "recovering" "1 until every expected worker has told of its connections.";
     Attaches Counter "attaches_total" "Devices attached afresh.";
@@ -28,6 +37,12 @@ super::metrics! {
     Acked Counter "targets_acked_total" "Targets acknowledged by their device.";
     Expired Counter "targets_expired_total" "Targets whose message expired first.";
     Dropped Counter "targets_dropped_total" "Targets dropped: revoked, unsubscribed, or over a limit.";
+    Collapsed Counter "targets_collapsed_total" "Targets whose message a younger one of its collapse key replaced.";
+    Recalled Counter "targets_recalled_total" "Targets whose message was taken back first.";
+    LimitDevice Counter "limit_device_total" "Targets that met the limit of what may wait for one device.";
+    LimitApp Counter "limit_app_total" "Targets that met the limit of what may wait for one app.";
+    AnswersRepeated Counter "idempotent_repeats_total" "Messages answered with the first answer to their idempotency key.";
+    AnswersEvicted Counter "idempotency_keys_evicted_total" "Idempotency keys forgotten before their 24 hours, as there were too many.";
     RingFull Counter "down_ring_full_total" "Times a worker's ring was full and the work waited in the store.";
     LinkRefused Counter "link_refused_total" "Links refused or dropped because a record was nonsense.";
     WorkersLost Counter "workers_lost_total" "Links to workers that ended.";

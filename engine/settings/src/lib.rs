@@ -34,7 +34,8 @@ pub use plan::{Plan, WORKERS_MAX, cores, plan};
 pub use sample::{describe, sample_toml};
 pub use section::KeyDoc;
 pub use sections::{
-    Api, Goaway, Heartbeat, Node, Push, Steering, Store, StoreKind, Supervisor, Token, Worker,
+    Api, Durability, Goaway, Heartbeat, Node, Push, Steering, Store, StoreKind, Supervisor, Token,
+    WaitingPolicy, Worker,
 };
 
 use section::Section;

@@ -53,19 +53,19 @@ impl Api {
 
     /// A request without an API key, whatever its status.
     pub(crate) fn get_open(&self, path: &str) -> Result<Reply, Failure> {
-        self.request("GET", path, None, None)
+        self.request("GET", path, &[], None)
     }
 
     fn request(
         &self,
         method: &str,
         path: &str,
-        key: Option<&str>,
+        headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Reply, Failure> {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.base));
-        if let Some(key) = key {
-            request = request.header("authorization", format!("Bearer {key}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let sent = match body {
             Some(body) => request
@@ -100,14 +100,14 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 /// The API as one app sees it.
-pub(crate) struct AppApi<'a> {
+pub(crate) struct AppApi {
     api: Api,
-    key: &'a str,
+    authorization: String,
     app: String,
 }
 
-impl<'a> AppApi<'a> {
-    pub(crate) fn new(common: &'a Common) -> Result<Self, Failure> {
+impl AppApi {
+    pub(crate) fn new(common: &Common) -> Result<Self, Failure> {
         let key = common.key.as_deref().ok_or_else(|| {
             let advice = "add --key KEY or set MOORLINE_KEY; `moorctl key create --app NAME` makes a key";
             Failure::missing("no API key is given", advice)
@@ -119,13 +119,30 @@ impl<'a> AppApi<'a> {
         if app.is_empty() || !app.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') {
             return Err(Failure::missing(format!("'{app}' is no app name"), "use a-z, 0-9 and '-'"));
         }
-        Ok(Self { api: Api::new(common)?, key, app })
+        Ok(Self { api: Api::new(common)?, authorization: format!("Bearer {key}"), app })
     }
 
     /// A request under the app's path. The reply's JSON, or null if it has no body.
     pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        self.call_with(&[], method, path, body)
+    }
+
+    /// A push; with an idempotency key it may be repeated, and is sent once.
+    pub(crate) fn push(&self, idempotency_key: Option<&str>, body: &Value) -> Result<Value, Failure> {
+        let header = idempotency_key.map(|key| ("idempotency-key", key));
+        self.call_with(header.as_slice(), "POST", "messages", Some(body))
+    }
+
+    fn call_with(
+        &self,
+        more: &[(&str, &str)],
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let path = format!("/v1/apps/{}/{path}", self.app);
-        let Reply { status, body } = self.api.request(method, &path, Some(self.key), body)?;
+        let headers = [&[("authorization", &*self.authorization)], more].concat();
+        let Reply { status, body } = self.api.request(method, &path, &headers, body)?;
         if body.is_empty() && (200..300).contains(&status) {
             return Ok(Value::Null);
         }

@@ -9,6 +9,8 @@ use crate::failure::Failure;
 
 /// Devices one `device issue` makes at most.
 const DEVICES_MAX: u32 = 1_000_000;
+/// Longest idempotency key the API takes.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
 /// Operate a Moorline node.
 #[derive(Debug, Parser)]
@@ -83,6 +85,11 @@ pub(crate) enum Command {
     Push(Push),
     /// Show where a message stands
     Message {
+        /// The id that `push` showed
+        id: u64,
+    },
+    /// Take back what is not delivered yet of a message
+    Recall {
         /// The id that `push` showed
         id: u64,
     },
@@ -172,6 +179,12 @@ pub(crate) struct Push {
     /// How long to keep it for devices that are away, as 60s; 0s is for those online now
     #[arg(long, value_name = "SECONDS")]
     pub(crate) ttl: Option<String>,
+    /// Take the place of the message with the same key that still waits
+    #[arg(long, value_name = "KEY")]
+    pub(crate) collapse_key: Option<String>,
+    /// Send it once, however often this is run with the same key and message within a day
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
+    pub(crate) idempotency_key: Option<String>,
     /// Wait until every device acknowledged it, at most this many seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
     pub(crate) wait: Option<u64>,
@@ -197,6 +210,16 @@ pub(crate) enum ConfigAction {
     Check,
     /// Show every key with its default, range and meaning
     Describe,
+}
+
+/// An idempotency key goes into a header as it is, so its form is checked before.
+fn idempotency_key(text: &str) -> Result<String, String> {
+    if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "no idempotency key: give 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters, no space"
+    ))
 }
 
 /// A device token goes into paths as it is, so its form is checked before.

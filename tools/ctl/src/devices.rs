@@ -23,7 +23,7 @@ pub(crate) fn device(common: &Common, action: DeviceAction, output: &mut Output<
 }
 
 /// Shows what was issued even if a later batch fails: each of these devices exists from now on.
-fn issue(api: &AppApi<'_>, count: u32, output: &mut Output<'_>) -> Result<(), Failure> {
+fn issue(api: &AppApi, count: u32, output: &mut Output<'_>) -> Result<(), Failure> {
     let mut devices = Vec::new();
     let mut failure = None;
     while (devices.len() as u32) < count && failure.is_none() {

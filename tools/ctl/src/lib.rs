@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                     ┌─ app, key, token-key ──▶ keys.json ──(dispatcher looks every second)
-//!  moorctl ── args ───┼─ device, push, message, presence, status ──▶ HTTP API
+//!  moorctl ── args ───┼─ device, push, message, recall, presence, status ──▶ HTTP API
 //!                     └─ plan, config ──▶ settings
 //! ```
 //!
@@ -48,6 +48,7 @@ pub fn run(
         Command::Presence { tokens } => devices::presence(&common, &tokens, &mut output),
         Command::Push(push) => push::push(&common, &push, &mut output),
         Command::Message { id } => push::message(&common, id, &mut output),
+        Command::Recall { id } => push::recall(&common, id, &mut output),
         Command::Status => node::status(&common, &mut output),
         Command::Plan { shell } => node::plan(&common, shell, &mut output),
         Command::Config(action) => node::config(&common, action, &mut output),

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::output::{Output, table};
 
 /// What `status` shows of the metrics, and under which words.
-const SHOWN: [(&str, &str); 9] = [
+const SHOWN: [(&str, &str); 11] = [
     ("moorline_devices", "devices known"),
     ("moorline_devices_online", "devices online"),
     ("moorline_messages_accepted_total", "messages accepted"),
@@ -16,6 +16,8 @@ const SHOWN: [(&str, &str); 9] = [
     ("moorline_targets_acked_total", "targets acknowledged"),
     ("moorline_targets_expired_total", "targets expired"),
     ("moorline_targets_dropped_total", "targets dropped"),
+    ("moorline_targets_collapsed_total", "targets collapsed"),
+    ("moorline_targets_recalled_total", "targets recalled"),
     ("moorline_store_bytes", "store bytes"),
     ("moorline_store_budget_bytes", "store budget"),
 ];

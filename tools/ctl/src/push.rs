@@ -1,4 +1,4 @@
-//! Sending a message, and following it.
+//! Sending a message, following it, and taking it back.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,9 @@ use crate::output::Output;
 const POLL_MS_MIN: u64 = 20;
 const POLL_MS_MAX: u64 = 1000;
 
-const COUNTS: [&str; 6] = ["targeted", "waiting", "dispatched", "acked", "expired", "dropped"];
+/// Every count but the first is a part of it.
+const COUNTS: [&str; 8] =
+    ["targeted", "waiting", "dispatched", "acked", "expired", "dropped", "collapsed", "recalled"];
 
 pub(crate) fn push(common: &Common, push: &Push, output: &mut Output<'_>) -> Result<(), Failure> {
     let api = AppApi::new(common)?;
@@ -27,15 +29,18 @@ pub(crate) fn push(common: &Common, push: &Push, output: &mut Output<'_>) -> Res
     if let Some(ttl) = &push.ttl {
         body["ttl"] = ttl.as_str().into();
     }
-    let accepted = api.call("POST", "messages", Some(&body))?;
+    if let Some(key) = &push.collapse_key {
+        body["collapse_key"] = key.as_str().into();
+    }
+    let accepted = api.push(push.idempotency_key.as_deref(), &body)?;
     let Some(seconds) = push.wait else {
         return Ok(output.show(&accepted, || {
-            let kept = if accepted["durable"] == true { "stored durably" } else { "not stored durably" };
             format!(
-                "message  {}\ntargets  {}\nkept     {}, {kept}",
+                "message  {}\ntargets  {}\nkept     {}, {}",
                 plain(&accepted["id"]),
                 plain(&accepted["targets"]),
                 plain(&accepted["ttl_granted"]),
+                survives(&accepted["durability"]),
             )
         })?);
     };
@@ -51,7 +56,7 @@ pub(crate) fn push(common: &Common, push: &Push, output: &mut Output<'_>) -> Res
 }
 
 /// Looks at a message until it is finished or the time is over.
-fn follow(api: &AppApi<'_>, id: &str, at_most: Duration) -> Result<Value, Failure> {
+fn follow(api: &AppApi, id: &str, at_most: Duration) -> Result<Value, Failure> {
     let started = Instant::now();
     let mut pause_ms = POLL_MS_MIN;
     loop {
@@ -68,6 +73,24 @@ fn follow(api: &AppApi<'_>, id: &str, at_most: Duration) -> Result<Value, Failur
 pub(crate) fn message(common: &Common, id: u64, output: &mut Output<'_>) -> Result<(), Failure> {
     let message = AppApi::new(common)?.call("GET", &format!("messages/{id}"), None)?;
     Ok(output.show(&message, || describe(&message))?)
+}
+
+pub(crate) fn recall(common: &Common, id: u64, output: &mut Output<'_>) -> Result<(), Failure> {
+    let taken = AppApi::new(common)?.call("DELETE", &format!("messages/{id}"), None)?;
+    Ok(output.show(&taken, || {
+        let [id, recalled, in_flight] = ["id", "recalled", "in_flight"].map(|member| plain(&taken[member]));
+        format!("message     {id}\nrecalled    {recalled}\nin flight   {in_flight} of them; some may have it")
+    })?)
+}
+
+/// What the API's `durability` means.
+fn survives(durability: &Value) -> &'static str {
+    match durability.as_str() {
+        Some("fsync") => "survives the machine",
+        Some("interval") => "survives the dispatcher, and soon the machine",
+        Some("none") => "survives the dispatcher",
+        _ => "in memory only",
+    }
 }
 
 fn describe(message: &Value) -> String {

@@ -74,6 +74,7 @@ impl Drop for Place {
 struct Asked {
     line: String,
     authorization: String,
+    idempotency_key: String,
     body: String,
 }
 
@@ -135,7 +136,9 @@ fn answer(stream: TcpStream, status: u16, body: &str, seen: &Mutex<Vec<Asked>>) 
     let mut sent = vec![0; header("content-length").map_or(0, |it| it.parse().unwrap())];
     reader.read_exact(&mut sent).unwrap();
     let (line, authorization) = (head[0].clone(), header("authorization").unwrap_or_default());
-    seen.lock().unwrap().push(Asked { line, authorization, body: String::from_utf8(sent).unwrap() });
+    let idempotency_key = header("idempotency-key").unwrap_or_default();
+    let body_sent = String::from_utf8(sent).unwrap();
+    seen.lock().unwrap().push(Asked { line, authorization, idempotency_key, body: body_sent });
     let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     reader.into_inner().write_all(format!("{head}{body}").as_bytes()).unwrap();
 }

@@ -21,13 +21,15 @@ pub struct HttpError {
     problem: String,
 }
 
-/// A status and a JSON body; null where there was none.
+/// A status and a JSON body; a text where it is not JSON.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// What came with it.
     pub body: Value,
+    /// When to try again, in milliseconds; `None` where the node does not ask for that.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Answer {
@@ -62,8 +64,22 @@ impl Api {
     /// # Errors
     /// No answer; a refusal is an [`Answer`] like any other.
     pub fn call(&self, method: &'static str, path: &str, body: Option<&Value>) -> Result<Answer, HttpError> {
-        let (status, text) = self.request(method, &format!("/v1/apps/{}/{path}", self.app), body)?;
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+        let body = body.map(Value::to_string);
+        self.request(method, &format!("/v1/apps/{}/{path}", self.app), body.as_deref(), None)
+    }
+
+    /// The same with a body of exactly these bytes, under an idempotency key.
+    ///
+    /// # Errors
+    /// As [`Api::call`].
+    pub fn call_once(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: &str,
+        key: &str,
+    ) -> Result<Answer, HttpError> {
+        self.request(method, &format!("/v1/apps/{}/{path}", self.app), Some(body), Some(key))
     }
 
     /// Has one device issued.
@@ -99,36 +115,48 @@ impl Api {
     /// # Errors
     /// No answer.
     pub fn metrics(&self) -> Result<Metrics, HttpError> {
-        Ok(Metrics::parse(&self.request("GET", "/metrics", None)?.1))
+        let answer = self.request("GET", "/metrics", None, None)?;
+        Ok(Metrics::parse(answer.body.as_str().unwrap_or_default()))
     }
 
     /// Whether the node should be sent work.
     pub fn is_ready(&self) -> bool {
-        self.request("GET", "/readyz", None).is_ok_and(|(status, _)| status == 200)
+        self.request("GET", "/readyz", None, None).is_ok_and(|answer| answer.status == 200)
     }
 
+    /// One request and its answer; a body that is not JSON is a text.
     fn request(
         &self,
         method: &'static str,
         path: &str,
-        body: Option<&Value>,
-    ) -> Result<(u16, String), HttpError> {
+        body: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<Answer, HttpError> {
         let url = format!("{}{path}", self.base);
         let failed = |error: ureq::Error| HttpError { method, url: url.clone(), problem: error.to_string() };
-        let request = ureq::http::Request::builder()
+        let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(&url)
             .header("authorization", format!("Bearer {}", self.key));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
         let sent = match body {
             Some(body) => request
                 .header("content-type", "application/json")
-                .body(body.to_string())
+                .body(body)
                 .map_err(ureq::Error::Http)
                 .and_then(|request| self.agent.run(request)),
             None => request.body(()).map_err(ureq::Error::Http).and_then(|request| self.agent.run(request)),
         };
         let mut answer = sent.map_err(failed)?;
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
-        Ok((answer.status().as_u16(), text.map_err(failed)?))
+        let status = answer.status().as_u16();
+        let retry_after_s: Option<u64> =
+            answer.headers().get("retry-after").and_then(|text| text.to_str().ok()?.parse().ok());
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        // The header knows whole seconds only.
+        let retry_after_ms = body["retry_after_ms"].as_u64().or(retry_after_s.map(|s| s * 1000));
+        Ok(Answer { status, body, retry_after_ms })
     }
 }

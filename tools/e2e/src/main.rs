@@ -70,6 +70,8 @@ enum Command {
     },
     /// The demo behind a proxy that drops, doubles, swaps or damages one push: does it say so?
     Dropping,
+    /// A campaign: kill -9 again and again, with a ledger of every accepted push
+    Crash(scenarios::crash::Arguments),
     /// Keys, expiry, revocation, logging in twice, coming back, topics, counts
     Tokens,
     /// A worker without room for another connection, or without descriptors
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
         Command::Kill => scenarios::kill::run(&options, &mut report),
         Command::Hostile { real_deadline } => scenarios::hostile::run(&options, real_deadline, &mut report),
         Command::Dropping => scenarios::dropping::run(&options, &mut report),
+        Command::Crash(arguments) => scenarios::crash::run(&options, &arguments, &mut report),
         Command::Tokens => scenarios::tokens::run(&options, &mut report),
         Command::Full => scenarios::full::run(&options, &mut report),
         Command::Supervisor => scenarios::supervisor::run(&options, &mut report),

@@ -230,6 +230,22 @@ impl Node {
         self.await_ready_line(process)
     }
 
+    /// Starts the process again, killing it first if it runs, and does not wait; see [`Node::is_ready`].
+    ///
+    /// # Errors
+    /// [`NodeError::Process`].
+    pub fn start_again(&mut self, process: Process) -> Result<(), NodeError> {
+        self.launch(process)
+    }
+
+    /// Whether the process runs and has said that it is ready; one that was killed is not.
+    ///
+    /// # Errors
+    /// [`NodeError::Process`]: it has ended, and not by [`Node::kill9`].
+    pub fn is_ready(&mut self, process: Process) -> Result<bool, NodeError> {
+        self.running_mut(process).as_mut().map_or(Ok(false), Running::is_ready)
+    }
+
     /// Runs `moorctl` on this node with the given arguments; its standard output.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use flooder::{Device, Fleet, FleetConfig};
 use crate::Failure;
 
 pub mod all;
+pub mod crash;
 pub mod dropping;
 mod flood;
 pub mod full;

@@ -34,6 +34,7 @@ fuzz_target!(|body: &[u8]| {
     match parse_message(body, &scope) {
         Ok(message) => {
             within_bounds(&message.submission);
+            assert!(message.submission.idempotency.is_none(), "a single message is named by a header");
             let batch = [b"{\"messages\":[", body, b"]}"].concat();
             let batch = parse_batch(&batch, &scope).expect("a good message makes a good batch");
             assert_eq!(batch.submissions, [message.submission]);
@@ -54,6 +55,8 @@ fn whole(batch: &Batch) {
     assert!(batch.refused.is_sorted_by(|a, b| a.0 < b.0) && batch.refused.iter().all(|r| r.0 < batch.count));
     assert!(batch.invalid.is_sorted_by(|a, b| a.0 < b.0) && batch.invalid.iter().all(|i| i.0 < batch.count));
     batch.submissions.iter().for_each(within_bounds);
+    assert!(batch.keyed.is_none_or(|place| place < batch.count));
+    assert!(batch.keyed.is_some() || batch.submissions.iter().all(|it| it.idempotency.is_none()));
     batch.refused.iter().for_each(|(_, problem)| of_the_client(problem));
 }
 
@@ -61,6 +64,7 @@ fn within_bounds(submission: &Submission) {
     assert_eq!(submission.app, AppId(3));
     assert!(submission.payload.len() <= LIMITS.payload_bytes_max);
     assert!(submission.ttl_s <= LIMITS.ttl_s_max);
+    assert!(submission.collapse.is_none_or(|hash| hash != 0 && submission.ttl_s > 0));
     match &submission.target {
         Target::Devices(devices) => {
             assert!((1..=api::TOKENS_MAX).contains(&devices.len()) && devices.is_sorted_by(|a, b| a < b));

@@ -22,6 +22,8 @@ pub(super) struct Message<'a> {
     pub(super) data: Option<&'a RawValue>,
     pub(super) payload_b64: Option<Text<'a>>,
     pub(super) ttl: Option<Ttl>,
+    pub(super) collapse_key: Option<Text<'a>>,
+    pub(super) idempotency_key: Option<Text<'a>>,
 }
 
 /// The audience of a message: exactly one of these, which is judged later to say it well.
@@ -35,11 +37,37 @@ pub(super) struct TargetShape<'a> {
     pub(super) all: Option<bool>,
 }
 
+impl TargetShape<'_> {
+    /// Of what was asked for: it does not depend on which tokens are good today.
+    pub(super) fn hash(&self) -> blake3::Hash {
+        let Self { token, tokens, topic, all } = self;
+        let mut hasher = blake3::Hasher::new();
+        let mut put = |kind: u8, text: &str| {
+            hasher.update(&[kind]).update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+        };
+        token.iter().for_each(|Text(token)| put(1, token));
+        tokens.iter().flatten().for_each(|Text(token)| put(2, token));
+        topic.iter().for_each(|Text(topic)| put(3, topic));
+        all.iter().for_each(|_| put(4, ""));
+        hasher.finalize()
+    }
+}
+
 /// A duration: `60` or `"60s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ttl {
     Seconds(u64),
     Bad,
+}
+
+impl Ttl {
+    /// What was asked for, before any limit.
+    pub(super) fn asked(self) -> u64 {
+        match self {
+            Self::Seconds(seconds) => seconds,
+            Self::Bad => 0,
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for Ttl {

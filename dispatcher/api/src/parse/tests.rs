@@ -1,9 +1,13 @@
+use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use token::Claims;
+use wire::limits::TOPIC_BYTES_MAX;
 
 use super::*;
+use crate::backend::Target;
+use crate::limits::TOKENS_MAX;
 
 const APP: AppId = AppId(3);
 const NOW_S: u64 = 1000;
@@ -170,6 +174,33 @@ fn ttls() {
 }
 
 #[test]
+fn collapse_keys() {
+    let collapse = |key: Value| submission(&to_all(json!({"payload": "", "collapse_key": key}))).collapse;
+    assert_eq!(collapse(Value::Null), None);
+    let keys = ["a", "b", "\u{e4}", " ", &"x".repeat(COLLAPSE_KEY_BYTES_MAX)];
+    let hashes: std::collections::BTreeSet<_> = keys.iter().map(|key| collapse(json!(key))).collect();
+    assert!(hashes.len() == keys.len() && hashes.iter().all(|it| it.is_some_and(|hash| hash != 0)));
+    // Part of what is stored: it must not change from one version of the node to the next.
+    assert_eq!(collapse(json!("score/42")), Some(14_057_697_554_731_756_533));
+    for bad in ["", "a\nb", "\u{7f}", &"\u{e4}".repeat(COLLAPSE_KEY_BYTES_MAX / 2 + 1)] {
+        let body = to_all(json!({"payload": "", "collapse_key": bad}));
+        assert_eq!(faults(&body), ["collapse_key: bad_collapse_key"]);
+    }
+    for ttl in [json!(0), json!("0s")] {
+        let body = to_all(json!({"payload": "", "collapse_key": "a", "ttl": ttl}));
+        assert_eq!(faults(&body), ["collapse_key: not_stored"]);
+    }
+    let all_at_once = to_all(json!({"ttl": -1, "collapse_key": "", "idempotency_key": "x"}));
+    let expected = [
+        "ttl: bad_duration",
+        "collapse_key: bad_collapse_key",
+        "payload: exactly_one",
+        "idempotency_key: header_only",
+    ];
+    assert_eq!(faults(&all_at_once), expected);
+}
+
+#[test]
 fn a_batch_is_taken_apart() {
     let body = json!({"messages": [
         {"target": {"token": good(1)}, "payload": "a"},
@@ -232,7 +263,14 @@ fn batch_like() -> impl Strategy<Value = String> {
         Just(Value::Null),
     ];
     let kind = prop::sample::select(vec!["token", "tokens", "topic", "all", "x"]);
-    let part = prop::sample::select(vec!["payload", "data", "payload_b64", "ttl"]);
+    let part = prop::sample::select(vec![
+        "payload",
+        "data",
+        "payload_b64",
+        "ttl",
+        "collapse_key",
+        "idempotency_key",
+    ]);
     let value = prop_oneof![leaf.clone(), prop::collection::vec(leaf, 0..4).prop_map(Value::from)];
     let object = |key, value| prop::collection::hash_map(key, value, 0..3);
     let message = (object(kind, value.clone()), object(part, value)).prop_map(|(target, parts)| {
@@ -253,6 +291,8 @@ fn check_batch(body: &[u8]) -> Result<(), TestCaseError> {
     prop_assert!(batch.invalid.is_sorted_by(|a, b| a.0 < b.0));
     for it in &batch.submissions {
         prop_assert!(it.payload.len() <= LIMITS.payload_bytes_max && it.ttl_s <= LIMITS.ttl_s_max);
+        prop_assert!(it.collapse.is_none_or(|hash| hash != 0 && it.ttl_s > 0));
+        prop_assert!(it.idempotency.is_none() || batch.keyed.is_some());
     }
     Ok(())
 }

@@ -38,17 +38,57 @@ fn send() {
     let reply = node.post("/v1/apps/demo/messages", &body);
     assert_eq!((reply.status, reply.header("content-type")), (202, "application/json"));
     assert_eq!(reply.header("location"), "/v1/apps/demo/messages/18446744073709551606");
-    let mut json = reply.json();
-    let expires_at = json["expires_at"].take();
-    assert!(expires_at.as_str().unwrap().starts_with("20") && expires_at.as_str().unwrap().ends_with('Z'));
     assert_eq!(
-        json,
-        json!({"id": "18446744073709551606", "state": "accepted", "durable": true, "targets": 1,
-               "ttl_granted": "30s", "expires_at": null})
+        reply.json(),
+        json!({"id": "18446744073709551606", "state": "accepted", "durability": "fsync", "durable": true,
+               "targets": 1, "ttl_granted": "30s", "expires_at": "1970-01-01T00:00:35.000Z"})
     );
-    let submission =
-        Submission { app: AppId(1), target: Target::Device(DeviceId(7)), payload: b"hi".into(), ttl_s: 30 };
+    let submission = Submission {
+        app: AppId(1),
+        target: Target::Device(DeviceId(7)),
+        payload: b"hi".into(),
+        ttl_s: 30,
+        collapse: None,
+        idempotency: None,
+    };
     assert_eq!(node.asked(), [format!("submit {:?}", [submission])]);
+}
+
+#[test]
+fn what_a_message_survives() {
+    let node = Node::new();
+    let body = |ttl: u32| json!({"target": {"all": true}, "payload": "", "ttl": ttl});
+    for (durability, text, durable) in [
+        (Durability::Fsync, "fsync", true),
+        (Durability::Interval, "interval", false),
+        (Durability::Process, "none", false),
+        (Durability::Memory, "memory", false),
+    ] {
+        node.script(|script| script.durabilities = vec![durability]);
+        let json = node.post("/v1/apps/demo/messages", &body(60)).json();
+        assert_eq!((&json["durability"], &json["durable"]), (&json!(text), &json!(durable)));
+        // A batch tells the least of what is stored: of its three, the last is not.
+        let batch = json!({"messages": [body(60), body(60), body(0)]});
+        assert_eq!(node.post("/v1/apps/demo/messages:batch", &batch).json()["durability"], text);
+    }
+    let nothing_stored = json!({"messages": [body(0), {"payload": ""}]});
+    let json = node.post("/v1/apps/demo/messages:batch", &nothing_stored).json();
+    assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["results"]);
+    let json = node.post("/v1/apps/demo/messages", &body(0)).json();
+    assert_eq!((&json["durability"], &json["durable"]), (&json!("memory"), &json!(false)));
+}
+
+#[test]
+fn collapse_keys() {
+    let node = Node::new();
+    let body = json!({"target": {"all": true}, "payload": "", "collapse_key": "score/42"});
+    assert_eq!(node.post("/v1/apps/demo/messages", &body).status, 202);
+    let alone = node.submitted()[0].collapse;
+    assert!(alone.is_some());
+    let batch = json!({"messages": [body, {"target": {"all": true}, "payload": ""}]});
+    assert_eq!(node.post("/v1/apps/demo/messages:batch", &batch).status, 200);
+    let in_batch: Vec<_> = node.submitted().iter().map(|it| it.collapse).collect();
+    assert_eq!(in_batch, [alone, None]);
 }
 
 #[test]
@@ -93,7 +133,16 @@ fn send_batch() {
 #[test]
 fn message_status() {
     let node = Node::new();
-    let counts = Counts { targeted: 15, waiting: 1, dispatched: 2, acked: 3, expired: 4, dropped: 5 };
+    let counts = Counts {
+        targeted: 28,
+        waiting: 1,
+        dispatched: 2,
+        acked: 3,
+        expired: 4,
+        dropped: 5,
+        collapsed: 6,
+        recalled: 7,
+    };
     let (id, app) = (MessageId(u64::MAX), AppId(1));
     let status = MessageStatus { id, app, created_ms: 1000, expires_ms: 61_000, counts };
     node.script(|script| script.status = Some(status));
@@ -101,15 +150,26 @@ fn message_status() {
     let mut expected = json!({
         "id": "18446744073709551615", "state": "accepted",
         "created_at": "1970-01-01T00:00:01.000Z", "expires_at": "1970-01-01T00:01:01.000Z",
-        "counts": {"targeted": 15, "waiting": 1, "dispatched": 2, "acked": 3, "expired": 4, "dropped": 5},
+        "counts": {"targeted": 28, "waiting": 1, "dispatched": 2, "acked": 3, "expired": 4, "dropped": 5,
+                   "collapsed": 6, "recalled": 7},
     });
     assert_eq!(node.call("GET", path).json(), expected);
 
-    let counts = Counts { targeted: 12, waiting: 0, dispatched: 0, ..counts };
+    let counts = Counts { targeted: 25, waiting: 0, dispatched: 0, ..counts };
     node.script(|script| script.status = Some(MessageStatus { counts, ..status }));
     expected["state"] = json!("finished");
     let reply = node.call("GET", path);
     assert_eq!((reply.status, &reply.json()["state"]), (200, &expected["state"]));
+}
+
+#[test]
+fn recall() {
+    let node = Node::new();
+    node.script(|script| script.recalled = Some(Recalled { recalled: 12, in_flight: 3 }));
+    let reply = node.call("DELETE", "/v1/apps/demo/messages/18446744073709551615");
+    let expected = json!({"id": "18446744073709551615", "recalled": 12, "in_flight": 3});
+    assert_eq!((reply.status, reply.json()), (200, expected));
+    assert_eq!(node.asked(), ["recall AppId(1) 18446744073709551615"]);
 }
 
 #[test]

@@ -57,8 +57,11 @@ fn paths_and_methods() {
     assert_eq!((reply.problem().as_str(), reply.header("allow")), ("method_not_allowed", "POST"));
     assert_eq!(node.call("GET", "/v1/apps/demo/messages/%ff").problem(), "malformed_path");
     for id in ["x", "-1", "18446744073709551616"] {
-        assert_eq!(node.call("GET", &format!("{MESSAGES}/{id}")).problem(), "message_unknown");
+        for method in ["GET", "DELETE"] {
+            assert_eq!(node.call(method, &format!("{MESSAGES}/{id}")).problem(), "message_unknown");
+        }
     }
+    assert!(node.asked().is_empty());
 }
 
 #[test]
@@ -91,7 +94,7 @@ fn a_body_that_breaks_off() {
     use std::io::{Read as _, Write as _};
 
     let node = Node::new();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     runtime.spawn(axum::serve(listener, node.router.clone()).into_future());
@@ -126,6 +129,9 @@ fn fields() {
     let json = reply.json();
     let fields: Vec<_> = json["violations"].as_array().unwrap().iter().map(|it| &it["field"]).collect();
     assert_eq!(fields, ["ttl", "payload", "target.all"]);
+    let transient = json!({"target": {"all": true}, "payload": "", "ttl": 0, "collapse_key": "a"});
+    let violation = &node.post(MESSAGES, &transient).json()["violations"][0];
+    assert_eq!((&violation["field"], &violation["code"]), (&json!("collapse_key"), &json!("not_stored")));
 
     let reply = node.post(MESSAGES, &json!({"target": {"all": true}, "payload": "x".repeat(65)}));
     assert_eq!(reply.problem(), "payload_too_large");
@@ -166,8 +172,15 @@ fn tokens() {
 #[test]
 fn what_the_backend_refuses() {
     let node = Node::new();
+    let description: Value = serde_json::from_str(OPENAPI).unwrap();
     for (refusal, code, retry_after) in [
         (Refusal::StoreFull { retry_after_ms: 2500 }, "store_full", "3"),
+        (Refusal::DiskFull { retry_after_ms: 1000 }, "disk_full", "1"),
+        (Refusal::StoreDown { retry_after_ms: 1001 }, "store_down", "2"),
+        (Refusal::DeviceFull { retry_after_ms: 3000 }, "device_full", "3"),
+        (Refusal::AppFull { retry_after_ms: 60_000 }, "app_full", "60"),
+        (Refusal::KeyReused, "idempotency_key_reused", ""),
+        (Refusal::KeyBusy { retry_after_ms: 1 }, "idempotency_key_busy", "1"),
         (Refusal::Revoked, "token_revoked", ""),
         (Refusal::Overloaded { retry_after_ms: 1 }, "overloaded", "1"),
         (Refusal::TooManyTopics, "too_many_topics", ""),
@@ -178,6 +191,9 @@ fn what_the_backend_refuses() {
         node.script(|script| script.refusal = Some(refusal));
         let reply = node.post(MESSAGES, &to_all());
         assert_eq!((reply.problem().as_str(), reply.header("retry-after")), (code, retry_after));
+        let described = &description["paths"]["/v1/apps/{app}/messages"]["post"]["responses"];
+        let described = described[reply.status.to_string()]["$ref"].as_str().unwrap();
+        assert!(retry_after.is_empty() || described.ends_with("/Busy"), "{code} is described as {described}");
         let batch = node.post(BATCH, &json!({"messages": [to_all()]}));
         let item = &batch.json()["results"][0];
         assert_eq!((batch.status, &item["status"]), (200, &json!(reply.status)));
@@ -186,7 +202,9 @@ fn what_the_backend_refuses() {
         for (method, path) in [("DELETE", device.clone()), ("PUT", format!("{device}/topics/t"))] {
             assert_eq!(node.call(method, &path).problem(), code);
         }
-        assert_eq!(node.call("GET", &format!("{MESSAGES}/1")).problem(), code);
+        for method in ["GET", "DELETE"] {
+            assert_eq!(node.call(method, &format!("{MESSAGES}/1")).problem(), code);
+        }
         let lookup = json!({"tokens": [node.good(1)]});
         assert_eq!(node.post("/v1/apps/demo/presence:lookup", &lookup).problem(), code);
         assert_eq!(node.call("POST", "/v1/apps/demo/devices").problem(), code);
@@ -196,7 +214,9 @@ fn what_the_backend_refuses() {
 #[test]
 fn what_the_backend_does_not_have() {
     let node = Node::new();
-    assert_eq!(node.call("GET", &format!("{MESSAGES}/1")).problem(), "message_unknown");
+    for method in ["GET", "DELETE"] {
+        assert_eq!(node.call(method, &format!("{MESSAGES}/1")).problem(), "message_unknown");
+    }
     let status = MessageStatus {
         id: MessageId(1),
         app: AppId(2),

@@ -106,6 +106,11 @@ fn wrong_command_lines() {
         "device revoke ../../x".to_owned(),
         "device issue --count 0".to_owned(),
         "message ten".to_owned(),
+        "recall".to_owned(),
+        "recall 1.5".to_owned(),
+        "push --all --idempotency-key= hello".to_owned(),
+        "push --all --idempotency-key caf\u{e9} hello".to_owned(),
+        format!("push --all --idempotency-key {} hello", "x".repeat(256)),
         "presence".to_owned(),
         "token-key retire 256".to_owned(),
     ] {

@@ -8,12 +8,14 @@ const TOKEN: &str = "AQEBAAUAAAAAAAAA6AMAAAAAAAAAAAAAAAAAAAAAAAA";
 
 fn message(state: &str, acked: u64) -> String {
     let counts = json!({"targeted": 2, "waiting": 0, "dispatched": 2 - acked, "acked": acked,
-                        "expired": 0, "dropped": 0});
+                        "expired": 0, "dropped": 0, "collapsed": 0, "recalled": 0});
     json!({"id": "7", "state": state, "created_at": "c", "expires_at": "e", "counts": counts}).to_string()
 }
 
 fn accepted() -> String {
-    json!({"id": "7", "state": "accepted", "durable": false, "targets": 2, "ttl_granted": "60s"}).to_string()
+    json!({"id": "7", "state": "accepted", "durability": "none", "durable": false, "targets": 2,
+           "ttl_granted": "60s"})
+    .to_string()
 }
 
 /// A line with the node's address, the app and a key.
@@ -25,16 +27,63 @@ fn at(node: &Node, line: &str) -> String {
 fn push() {
     let (place, node) = (Place::new(), Node::new(&[(202, accepted())]));
     let text = place.run(&at(&node, &format!("push --token {TOKEN} --ttl 60s hello"))).unwrap();
-    assert_eq!(text, "message  7\ntargets  2\nkept     60s, not stored durably\n");
+    assert_eq!(text, "message  7\ntargets  2\nkept     60s, survives the dispatcher\n");
     let body = json!({"target": {"token": TOKEN}, "payload": "hello", "ttl": "60s"}).to_string();
     let line = "POST /v1/apps/demo/messages HTTP/1.1".to_owned();
-    assert_eq!(node.asked(), [Asked { line, authorization: "Bearer mk_1_x".to_owned(), body }]);
+    assert_eq!(
+        node.asked(),
+        [Asked { line, authorization: "Bearer mk_1_x".to_owned(), idempotency_key: String::new(), body }]
+    );
 
     assert_eq!(place.json(&at(&node, "push --topic news hi"))["id"], "7");
     place.run(&at(&node, "push --all hi")).unwrap();
     let targets: Vec<Value> = node.asked().iter().map(|it| serde_json::from_str(&it.body).unwrap()).collect();
     assert_eq!(targets[0]["target"], json!({"topic": "news"}));
     assert_eq!(targets[1], json!({"target": {"all": true}, "payload": "hi"}));
+}
+
+#[test]
+fn push_with_keys() {
+    let (place, node) = (Place::new(), Node::new(&[(202, accepted())]));
+    place.run(&at(&node, "push --all --collapse-key score/42 --idempotency-key order-17! hi")).unwrap();
+    let asked = node.asked().remove(0);
+    let body = json!({"target": {"all": true}, "payload": "hi", "collapse_key": "score/42"});
+    assert_eq!(serde_json::from_str::<Value>(&asked.body).unwrap(), body);
+    assert_eq!((&*asked.idempotency_key, &*asked.authorization), ("order-17!", "Bearer mk_1_x"));
+}
+
+#[test]
+fn what_a_push_survives() {
+    let place = Place::new();
+    for (durability, words) in [
+        (json!("fsync"), "survives the machine"),
+        (json!("interval"), "survives the dispatcher, and soon the machine"),
+        (json!("none"), "survives the dispatcher"),
+        (json!("memory"), "in memory only"),
+        (Value::Null, "in memory only"),
+    ] {
+        let reply = json!({"id": "7", "targets": 2, "ttl_granted": "9s", "durability": durability});
+        let node = Node::new(&[(202, reply.to_string())]);
+        let text = place.run(&at(&node, "push --all hi")).unwrap();
+        assert!(text.ends_with(&format!("\nkept     9s, {words}\n")), "{text}");
+    }
+}
+
+#[test]
+fn recall() {
+    let place = Place::new();
+    let reply = json!({"id": "7", "recalled": 12, "in_flight": 3});
+    let node = Node::new(&[(200, reply.to_string())]);
+    let text = place.run(&at(&node, "recall 7")).unwrap();
+    assert_eq!(text, "message     7\nrecalled    12\nin flight   3 of them; some may have it\n");
+    assert_eq!(node.asked()[0].line, "DELETE /v1/apps/demo/messages/7 HTTP/1.1");
+    assert_eq!(place.json(&at(&node, "recall 7")), reply);
+
+    let gone = json!({"title": "No.", "detail": "Check the id.", "code": "message_unknown"});
+    let node = Node::new(&[(404, gone.to_string())]);
+    let (text, code) = place.fails(&at(&node, "recall 7"));
+    assert!(text.contains("404 message_unknown") && text.contains("do: Check the id."), "{text}");
+    assert_eq!(code, 1);
 }
 
 #[test]
@@ -64,6 +113,7 @@ fn push_and_wait() {
 fn message_status() {
     let (place, node) = (Place::new(), Node::new(&[(200, message("accepted", 1))]));
     assert!(place.run(&at(&node, "message 7")).unwrap().starts_with("message     7\nstate       accepted\n"));
+    assert!(place.run(&at(&node, "message 7")).unwrap().ends_with("collapsed   0\nrecalled    0\n"));
     assert_eq!(place.json(&at(&node, "message 7"))["counts"]["acked"], 1);
     assert_eq!(node.asked()[0].line, "GET /v1/apps/demo/messages/7 HTTP/1.1");
 }
@@ -119,11 +169,12 @@ fn presence() {
 fn status() {
     let place = Place::new();
     let ready = json!({"ready": true, "why": "", "workers": 2, "workers_expected": 2, "devices_online": 9});
-    let metrics = "# HELP x y\nmoorline_devices 11\nmoorline_worker_pings_total{worker=\"0\"} 5\n";
+    let metrics = "# HELP x y\nmoorline_devices 11\nmoorline_targets_recalled_total 4\nmoorline_worker_pings_total{worker=\"0\"} 5\n";
     let node = Node::new(&[(200, ready.to_string()), (200, metrics.to_owned())]);
     let text = place.run(&format!("status --api http://{}/", node.address)).unwrap();
     assert!(text.contains("workers               2 of 2\n"), "{text}");
     assert!(text.contains("devices known         11\n"), "{text}");
+    assert!(text.contains("targets recalled      4\n"), "{text}");
     assert!(node.asked().iter().all(|it| it.authorization.is_empty()));
 
     let starting =
@@ -138,13 +189,13 @@ fn status() {
 fn the_nodes_refusals_are_told() {
     let place = Place::new();
     let problem = json!({
-        "title": "The store is full.", "status": 503, "detail": "Try again later.", "code": "store_full",
+        "title": "The store is full.", "status": 507, "detail": "Try again later.", "code": "store_full",
         "retryable": true, "retry_after_ms": 1500,
         "violations": [{"field": "ttl", "code": "x", "message": "give seconds"}],
     });
-    let node = Node::new(&[(503, problem.to_string())]);
+    let node = Node::new(&[(507, problem.to_string())]);
     let (text, code) = place.fails(&at(&node, "push --all hello"));
-    let expected = "error: the node refused with 503 store_full: The store is full.\n       ttl: give seconds\n   \
+    let expected = "error: the node refused with 507 store_full: The store is full.\n       ttl: give seconds\n   \
                     do: Try again later. Not before 1500 ms.";
     assert_eq!((text.as_str(), code), (expected, 1));
 

@@ -82,6 +82,8 @@ pub struct Running {
     log: PathBuf,
     /// Where this process's own words begin in the log.
     log_from: u64,
+    /// Whether it has said that it is ready: later words may push that line out of what is read.
+    said_ready: bool,
 }
 
 impl Running {
@@ -121,7 +123,7 @@ impl Running {
         // SAFETY: between fork and exec it makes two system calls and neither allocates nor locks.
         unsafe { command.pre_exec(prepare) };
         match start_tied(command, Lifeline::Kill) {
-            Ok(child) => Ok(Self { name, child, log, log_from }),
+            Ok(child) => Ok(Self { name, child, log, log_from, said_ready: false }),
             Err(error) => {
                 let what = format!("could not be started: {error}");
                 Err(NodeError::Process { name, what, last_words: String::new() })
@@ -139,24 +141,34 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Whether it has said that it is ready, in a line that begins with that word.
+    ///
+    /// # Errors
+    /// [`NodeError::Process`]: it has ended, by itself or by somebody else's hand.
+    pub fn is_ready(&mut self) -> Result<bool, NodeError> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Err(self.failed(match status.signal() {
+                Some(signal) => format!("was killed by signal {signal}"),
+                None => format!("ended with {status}"),
+            }));
+        }
+        self.said_ready |= self.words().lines().any(|line| line.starts_with("ready "));
+        Ok(self.said_ready)
+    }
+
     /// Waits for its line that begins with `ready`.
     pub(super) fn await_ready(&mut self, patience: Duration) -> Result<(), NodeError> {
-        let outcome = wait::some(patience, || {
-            if self.words().lines().any(|line| line.starts_with("ready ")) {
-                return Some(Ok(()));
-            }
-            let status = self.child.try_wait().ok()??;
-            Some(Err(match status.signal() {
-                Some(signal) => format!("was killed by signal {signal} before it was ready"),
-                None => format!("ended with {status} before it was ready"),
-            }))
+        let outcome = wait::some(patience, || match self.is_ready() {
+            Ok(false) => None,
+            Ok(true) => Some(Ok(())),
+            Err(error) => Some(Err(error)),
         });
-        let outcome =
-            outcome.unwrap_or_else(|| Err(format!("was not ready within {} s", patience.as_secs())));
-        outcome.map_err(|what| {
-            let (name, last_words) = (self.name.clone(), self.words());
-            NodeError::Process { name, what, last_words }
-        })
+        outcome.unwrap_or_else(|| Err(self.failed(format!("was not ready within {} s", patience.as_secs()))))
+    }
+
+    /// What happened to it, with its last words.
+    fn failed(&self, what: String) -> NodeError {
+        NodeError::Process { name: self.name.clone(), what, last_words: self.words() }
     }
 
     /// What it said since it was started, the end of it.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{Failure, Options, Report};
 
-mod proxy;
+pub mod proxy;
 
 use proxy::{Defect, Proxy};
 
@@ -68,7 +68,7 @@ pub fn run(options: &Options, report: &mut Report) -> Result<(), Failure> {
     for Case { title, defect, faults } in CASES {
         report.stage(&format!("flooder demo through {title}"));
         let victim = if options.breaks("faithful") { u64::MAX } else { VICTIM };
-        let proxy = Proxy::start(node.target(), defect, victim)?;
+        let proxy = Proxy::start(node.target(), defect, victim, None)?;
         let (is_clean, said) = demo(&node, &proxy)?;
         let seen = |name: &'static str| said[name].as_u64().filter(|n| *n > 0).map(|n| (name, n));
         let seen: Vec<(&str, u64)> = FAULTS.into_iter().filter_map(seen).collect();

@@ -3,15 +3,16 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use wire::{Decoded, Frame, Limits, Push};
+use wire::{Decoded, Frame, Limits, Push, StreamId};
 
 /// What is done to one push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defect {
-    /// It is left out.
+    /// It is left out, once the next one of its stream has come on this connection: otherwise the phone could
+    /// ask for it again.
     Drop,
     /// It is sent twice as it is.
     Repeat,
@@ -30,10 +31,31 @@ pub enum Defect {
 struct Plan {
     target: SocketAddr,
     defect: Option<Defect>,
-    /// Which push it happens to, counting from 1 over all connections.
+    /// Which push it happens to, counting from 1 over all connections: this one, or the first one after it where
+    /// the connection ended too early.
     victim: u64,
+    /// The stream that suffers; `None`: any.
+    stream: Option<StreamId>,
     pushes: AtomicU64,
+    /// Whether there is a victim.
+    taken: AtomicBool,
     done: AtomicU64,
+}
+
+impl Plan {
+    fn new(target: SocketAddr, defect: Option<Defect>, victim: u64, stream: Option<StreamId>) -> Self {
+        let (pushes, taken, done) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
+        Self { target, defect, victim, stream, pushes, taken, done }
+    }
+
+    /// Whether this push is the victim.
+    fn takes(&self, push: &Push<'_>) -> bool {
+        if self.stream.is_some_and(|stream| stream != push.stream) {
+            return false;
+        }
+        let count = self.pushes.fetch_add(1, Ordering::Relaxed) + 1;
+        self.defect.is_some() && count >= self.victim && !self.taken.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// A running proxy. It lasts as long as the process; its threads end with their connections.
@@ -48,11 +70,15 @@ impl Proxy {
     ///
     /// # Errors
     /// There is no port.
-    pub fn start(target: SocketAddr, defect: Option<Defect>, victim: u64) -> io::Result<Self> {
+    pub fn start(
+        target: SocketAddr,
+        defect: Option<Defect>,
+        victim: u64,
+        stream: Option<StreamId>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let (pushes, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let plan = Arc::new(Plan { target, defect, victim, pushes, done });
+        let plan = Arc::new(Plan::new(target, defect, victim, stream));
         let shared = Arc::clone(&plan);
         thread::spawn(move || {
             for phone in listener.incoming().flatten() {
@@ -110,7 +136,16 @@ fn downward(plan: &Plan, mut node: &TcpStream, mut phone: &TcpStream) -> io::Res
 struct Frames<'a> {
     plan: &'a Plan,
     /// A push that waits for the next one of its stream: stream, number, payload.
-    held: Option<(u32, u64, Vec<u8>)>,
+    held: Option<(StreamId, u64, Vec<u8>)>,
+}
+
+impl Drop for Frames<'_> {
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            // Nothing has happened yet: the phone gets it on its next connection.
+            self.plan.taken.store(false, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Frames<'_> {
@@ -136,15 +171,19 @@ impl Frames<'_> {
     fn push(&mut self, push: Push<'_>, out: &mut Vec<u8>) {
         let is_partner = self.held.as_ref().is_some_and(|(stream, ..)| *stream == push.stream);
         if let Some((stream, seq, payload)) = self.held.take_if(|_| is_partner) {
-            let swaps_payloads = self.plan.defect == Some(Defect::SwapPayloads);
-            let (first, second) = if swaps_payloads { (seq, push.seq) } else { (push.seq, seq) };
-            Frame::Push(Push { stream, seq: first, payload: push.payload }).encode(out);
-            Frame::Push(Push { stream, seq: second, payload: &payload }).encode(out);
+            let held = Push { stream, seq, payload: &payload };
+            let (first, second) = match self.plan.defect {
+                Some(Defect::Drop) => (Some(push), None),
+                Some(Defect::SwapPayloads) => {
+                    (Some(Push { seq, ..push }), Some(Push { seq: push.seq, ..held }))
+                }
+                _ => (Some(push), Some(held)),
+            };
+            first.into_iter().chain(second).for_each(|push| Frame::Push(push).encode(out));
             self.plan.done.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let count = self.plan.pushes.fetch_add(1, Ordering::Relaxed) + 1;
-        match self.plan.defect.filter(|_| count == self.plan.victim) {
+        match self.plan.defect.filter(|_| self.plan.takes(&push)) {
             None => Frame::Push(push).encode(out),
             Some(defect) => self.harm(defect, push, out),
         }
@@ -152,7 +191,6 @@ impl Frames<'_> {
 
     fn harm(&mut self, defect: Defect, push: Push<'_>, out: &mut Vec<u8>) {
         match defect {
-            Defect::Drop => {}
             Defect::Repeat => {
                 Frame::Push(push).encode(out);
                 Frame::Push(push).encode(out);
@@ -161,7 +199,7 @@ impl Frames<'_> {
                 Frame::Push(push).encode(out);
                 Frame::Push(Push { seq: 0, ..push }).encode(out);
             }
-            Defect::SwapFrames | Defect::SwapPayloads => {
+            Defect::Drop | Defect::SwapFrames | Defect::SwapPayloads => {
                 self.held = Some((push.stream, push.seq, push.payload.to_vec()));
                 return;
             }
@@ -184,8 +222,7 @@ mod tests {
 
     fn pass(defect: Option<Defect>, victim: u64, pushes: &[Sent<'_>]) -> Vec<(u32, u64, Vec<u8>)> {
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let (pushes_seen, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let plan = Plan { target, defect, victim, pushes: pushes_seen, done };
+        let plan = Plan::new(target, defect, victim, None);
         let (mut bytes, mut out) = (Vec::new(), Vec::new());
         for (stream, seq, payload) in pushes {
             Frame::Push(Push { stream: *stream, seq: *seq, payload }).encode(&mut bytes);
@@ -201,6 +238,24 @@ mod tests {
             at += used;
         }
         seen
+    }
+
+    #[test]
+    fn a_victim_whose_connection_ends_too_early_is_none() {
+        let target = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let plan = Plan::new(target, Some(Defect::Drop), 1, Some(7));
+        let push = |stream| Push { stream, seq: 1, payload: b"x" };
+        let mut frames = Frames { plan: &plan, held: None };
+        frames.push(push(0), &mut Vec::new());
+        assert!(frames.held.is_none(), "another stream");
+        frames.push(push(7), &mut Vec::new());
+        assert!(frames.held.is_some());
+        drop(frames);
+        let mut frames = Frames { plan: &plan, held: None };
+        for _ in 0..2 {
+            frames.push(push(7), &mut Vec::new());
+        }
+        assert_eq!((frames.held.is_none(), plan.done.load(Ordering::Relaxed)), (true, 1));
     }
 
     #[test]

@@ -1,0 +1,153 @@
+//! The log is cleaned from its oldest row: what still matters moves to the open batch.
+//!
+//! A row is a history of its moment. Of it there still matter: entries that wait, which are written again with
+//! their message; devices whose record on disk is older than the row, whose record is written; the same for
+//! heads of streams. Each row goes in the commit that carries what took its place.
+
+use super::Durable;
+use super::batch::Touched;
+use crate::{Entry, Fact, Facts, Known, Log, Stream};
+use wire::{AppId, MessageId, Seq};
+
+/// When the log is cleaned, and how much at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cleaning {
+    /// A log of up to this many bytes is left alone: it reads fast, and the longer a row lies, the less of it
+    /// still matters.
+    pub log_bytes_min: u64,
+    /// Beyond that, a log may hold this many times what waits.
+    pub log_factor: u64,
+    /// Bytes moved into one batch at most, a row more.
+    pub moved_bytes_max: usize,
+}
+
+impl Default for Cleaning {
+    fn default() -> Self {
+        Self { log_bytes_min: 64 << 20, log_factor: 2, moved_bytes_max: 4 << 20 }
+    }
+}
+
+/// The entries of one message that still wait.
+#[derive(Default)]
+struct Moved<'a> {
+    message: Option<Fact<'a>>,
+    waiting: Vec<(Stream, Seq)>,
+    /// Any of them: they have the message's receipt and body.
+    entry: Option<Entry>,
+}
+
+impl<L: Log> Durable<L> {
+    pub(super) fn clean_rows(&mut self, known: &dyn Known) {
+        let Cleaning { log_bytes_min, log_factor, moved_bytes_max } = self.cleaning;
+        if self.open.row_bytes() < moved_bytes_max
+            && let Some(row) = self.fetched.take()
+            && let Some((number, _)) = self.fetching.take()
+        {
+            self.clean_row(&row, known);
+            self.open.remove_row(number);
+        }
+        let allowed = log_bytes_min.max(log_factor * self.streams.usage().bytes as u64);
+        if self.usage.log_bytes > allowed
+            && self.fetching.is_none()
+            && !self.unreadable
+            && let Some((number, bytes)) = self.rows.pop_front()
+        {
+            self.usage.log_bytes -= bytes;
+            self.fetching = Some((number, bytes));
+            self.disk.fetch(number);
+        }
+    }
+
+    /// Takes the row that was asked for. Rows go in their order, as records are as old as the oldest row: one
+    /// that is not what was written stays, and so do all behind it.
+    pub(super) fn take_row(&mut self, number: u64, row: Vec<u8>) {
+        let Some(asked) = self.fetching.filter(|(asked, _)| *asked == number) else { return };
+        if row.len() as u64 == asked.1 {
+            self.fetched = Some(row);
+            return;
+        }
+        self.fetching = None;
+        self.rows.push_front(asked);
+        self.usage.log_bytes += asked.1;
+        self.usage.unreadable_rows += 1;
+        self.unreadable = true;
+    }
+
+    fn clean_row(&mut self, row: &[u8], known: &dyn Known) {
+        let mut moved = Moved::default();
+        let mut recorded = Touched::default();
+        // It was checked when it was written or taken back.
+        for fact in Facts::new(row).flatten() {
+            if let Some(stream) = fact.touches().filter(|stream| recorded.insert(*stream)) {
+                self.clean_record(stream, known);
+            }
+            match fact {
+                Fact::Message { .. } => {
+                    self.move_message(std::mem::take(&mut moved), known);
+                    moved.message = Some(fact);
+                }
+                Fact::Waits { stream, seq } => {
+                    if let Some(entry) = self.streams.get(stream, seq).filter(|e| is_of(e, &moved)) {
+                        moved.entry.get_or_insert_with(|| entry.clone());
+                        moved.waiting.push((stream, seq));
+                    }
+                }
+                // Counts go with their message, other facts with the record of what they touch.
+                _ => {}
+            }
+        }
+        self.move_message(moved, known);
+    }
+
+    /// Writes the record that is as old as this row or older. What is not settled yet may be unknown to
+    /// `known`: then the record is old from the start.
+    fn clean_record(&mut self, at: Stream, known: &dyn Known) {
+        let unsettled =
+            self.open.touches(at) || self.under_way.as_ref().is_some_and(|b| b.touched.contains(&at));
+        match at {
+            Stream::Inbox(device) => {
+                let dirty = if unsettled { self.dirty.contains(&device) } else { self.dirty.remove(&device) };
+                if dirty && let Some(record) = known.device(device) {
+                    self.open.device(device, &record);
+                }
+            }
+            Stream::Topic(app, stream) => {
+                let key = (app, stream);
+                let dirty =
+                    if unsettled { self.dirty_heads.contains(&key) } else { self.dirty_heads.remove(&key) };
+                if dirty {
+                    self.open.head(app, stream, known.head(app, stream));
+                }
+            }
+        }
+    }
+
+    fn move_message(&mut self, moved: Moved<'_>, known: &dyn Known) {
+        let (Some(message), Some(entry)) = (moved.message, moved.entry) else { return };
+        self.open.fact(&again(message, &entry, &moved.waiting, known));
+        for (stream, seq) in moved.waiting {
+            self.put(&Fact::Waits { stream, seq });
+        }
+    }
+}
+
+fn is_of(entry: &Entry, moved: &Moved<'_>) -> bool {
+    let of = |id: MessageId, app: AppId| entry.id == id && entry.app == app;
+    matches!(moved.message, Some(Fact::Message { id, app, .. }) if of(id, app))
+}
+
+/// The message as it is now.
+fn again<'a>(message: Fact<'a>, entry: &Entry, waiting: &[(Stream, Seq)], known: &dyn Known) -> Fact<'a> {
+    let Fact::Message { id, app, ttl_s, expires_ms, collapse, targeted, mut done, content, .. } = message
+    else {
+        return message;
+    };
+    let (targeted, done) = known.tally(entry.receipt, id).unwrap_or_else(|| {
+        // Its receipt gave way; that the counts close is all that is left of them.
+        if waiting.iter().all(|(stream, _)| matches!(stream, Stream::Inbox(_))) {
+            done.acked += targeted.saturating_sub(done.sum()).saturating_sub(waiting.len() as u32);
+        }
+        (targeted, done)
+    });
+    Fact::Message { id, app, ttl_s, expires_ms, collapse, targeted, done, again: true, content }
+}
