@@ -65,8 +65,8 @@ pub struct Options {
     /// Write the graph of memory here, as SVG
     #[arg(long, value_name = "FILE")]
     pub graph: Option<PathBuf>,
+    /// The store under the node.
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub store: StoreArgs,
 }
 

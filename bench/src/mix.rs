@@ -46,8 +46,8 @@ pub struct Options {
     /// Seeds the mix
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// The store under the node.
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub store: StoreArgs,
 }
 

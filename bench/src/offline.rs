@@ -45,8 +45,8 @@ pub struct Options {
     /// Bytes of a payload
     #[arg(long, default_value_t = 256, value_parser = value_parser!(u32).range(32..=4096))]
     pub payload_bytes: u32,
+    /// The store under the node.
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub store: StoreArgs,
 }
 

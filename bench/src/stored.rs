@@ -63,8 +63,8 @@ pub struct Options {
     /// Messages a request in the paced run
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=1000))]
     pub paced_batch: u32,
+    /// The store under the node.
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub store: StoreArgs,
 }
 

@@ -47,6 +47,7 @@ impl Core {
         self.welcome(handle, place, &a);
         if !fresh {
             self.end_strange_memberships(handle, place, &a);
+            self.tell_new_memberships(handle, &a);
         }
         for stream in self.streams_of(handle) {
             self.start_catchup(handle, stream);
@@ -112,6 +113,20 @@ impl Core {
             if let Some(topic) = self.apps.get(&a.app).and_then(|app| app.titles.get(&p.stream)).cloned() {
                 let status = SubscriptionStatus::NotMember;
                 let subscription = Subscription { status, stream: 0, seq: 0, topic: &topic };
+                self.tell_frame(handle, &Frame::Subscription(subscription));
+            }
+        }
+    }
+
+    /// A membership that the worker's connection has no part in may have been told on a link that was lost: it is
+    /// told again, as a device needs the name to hear of the end.
+    fn tell_new_memberships(&mut self, handle: Handle, a: &Attach<'_>) {
+        for Membership { stream, acked } in self.memberships.get(&handle).cloned().unwrap_or_default() {
+            let is_known = a.positions.iter().any(|p| p.stream == stream);
+            let titles = self.apps.get(&a.app).map(|app| &app.titles);
+            if let Some(topic) = titles.and_then(|t| t.get(&stream)).filter(|_| !is_known).cloned() {
+                let status = SubscriptionStatus::Member;
+                let subscription = Subscription { status, stream, seq: acked, topic: &topic };
                 self.tell_frame(handle, &Frame::Subscription(subscription));
             }
         }

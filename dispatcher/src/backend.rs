@@ -62,6 +62,10 @@ impl Backend for Hand {
         self.ask(|to| Command::Message(app, id, to)).await
     }
 
+    fn accepted_ms(&self, id: MessageId) -> Option<u64> {
+        Some(crate::ids::created_ms(id))
+    }
+
     async fn recall(&self, app: AppId, id: MessageId) -> Result<Option<Recalled>, Refusal> {
         self.ask(|to| Command::Recall(app, id, to)).await?
     }

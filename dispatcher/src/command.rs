@@ -50,7 +50,7 @@ impl Core {
         match command {
             Command::Submit(batch, to) => {
                 let staged = self.batches.open.len();
-                let results: Vec<_> = batch.into_iter().map(|s| self.submit(s)).collect();
+                let results = self.submit_all(batch);
                 if self.batches.open.len() == staged {
                     return answer(to, results);
                 }
@@ -81,6 +81,20 @@ impl Core {
             }
             Command::Keys(keys) => self.set_keys(keys),
         }
+    }
+
+    /// Takes a batch. A request that was named as a whole is carried out as a whole: where one of its messages
+    /// has a used name, none of them is sent, or a longer batch under an old name would send its rest.
+    fn submit_all(&mut self, batch: Vec<Submission>) -> Vec<Result<Accepted, Refusal>> {
+        let named = batch.iter().filter_map(|s| s.idempotency.as_ref().map(|named| (s.app, named)));
+        let refused: Vec<(u64, Refusal)> = named
+            .filter_map(|(app, named)| Some((named.request, self.answers.find(app, named)?.err()?)))
+            .collect();
+        let refusal = |s: &Submission| {
+            let request = s.idempotency.as_ref()?.request;
+            refused.iter().find(|(r, _)| *r == request).map(|(_, refusal)| refusal.clone())
+        };
+        batch.into_iter().map(|s| refusal(&s).map_or_else(|| self.submit(s), Err)).collect()
     }
 
     fn presence(&mut self, app: AppId, device: DeviceId) -> Presence {

@@ -43,6 +43,7 @@ pub use admin::Admin;
 pub use backend::Hand;
 pub use config::Config;
 pub use hub::{Hub, HubError};
+pub use ids::Ids;
 pub use keys::KeyWatch;
 pub use registry::{Registry, RegistryError};
 pub use serve::serve;

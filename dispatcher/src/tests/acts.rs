@@ -1,15 +1,24 @@
 //! What may happen next, and how often.
 
+use super::calls::Call;
 use super::device::Said;
+use super::recall::recall;
 use super::setup::pick;
 use super::submit::{burst, submit};
 use super::worker::Worker;
 use super::world::World;
+use crate::command::Command;
 use bus::Up;
 use rand::Rng;
+use tokio::sync::oneshot;
 use wire::{Position, Reason};
 
 pub const TOPICS: [&str; 3] = ["news", "sport", "weather"];
+
+/// Milliseconds in which a step is over.
+const STEP_MS_MAX: u64 = 60;
+/// Devices that are made by the API, beside those that are there from the start.
+const DEVICES_MAX: usize = 10;
 
 type Act = (u32, &'static str, fn(&mut World));
 
@@ -27,7 +36,11 @@ const ACTS: &[Act] = &[
     (4, "time", time),
     (1, "worker dies", worker_dies),
     (1, "link breaks", link_breaks),
-    (1, "dispatcher restarts", World::restart),
+    (2, "dispatcher is killed", World::restart),
+    (1, "dispatcher ends in peace", World::restart_in_peace),
+    (1, "disk is slow", slow),
+    (4, "recall", recall),
+    (1, "register", register),
     (2, "stale detach", stale_detach),
     (4, "a worker stalls", stall),
     (3, "another pace", pace),
@@ -58,6 +71,10 @@ const MEANWHILE: &[fn(&mut World)] = &[
     ack,
     expire,
     sweep,
+    World::disk_answers,
+    World::disk_answers,
+    World::turn_store,
+    World::forget,
 ];
 
 impl World {
@@ -84,6 +101,11 @@ impl World {
             }
         }
         self.workers.iter_mut().for_each(|w| w.stalled = w.stalled.saturating_sub(1));
+        self.slow = self.slow.saturating_sub(1);
+        self.core.now_ms += self.rng.random_range(0..STEP_MS_MAX);
+        if self.chance(50) {
+            self.turn_store();
+        }
         self.turn();
         self.check();
     }
@@ -180,19 +202,16 @@ fn device_topic(world: &mut World) {
 
 fn api_topic(world: &mut World) {
     let (device, topic, member) = (world.any_device(), *pick(&mut world.rng, &TOPICS), world.chance(70));
-    let (id, app) = (world.devices[device].id, world.devices[device].app);
-    world.known.insert(device);
-    let stream = world.stream_of(device, topic);
-    let handle = world.core.find_or_insert(id, app);
-    if !world.devices[device].revoked && !member {
-        world.leaves(device, topic);
+    let (id, app, revoked) =
+        (world.devices[device].id, world.devices[device].app, world.devices[device].revoked);
+    let (known, stream) = (world.known_stream(device, topic), world.stream_of(device, topic));
+    let (to, answer) = oneshot::channel();
+    world.core.command(Command::Topic(app, id, topic.to_owned(), member, to));
+    world.note_known(device);
+    if !revoked && (member || known.is_some()) {
+        world.note_member(device, stream, member);
     }
-    let result = world.core.api_topic(handle, topic, member);
-    world.core.turn_store();
-    assert_eq!(result.is_err(), world.devices[device].revoked, "{result:?}");
-    if result.is_ok() && member {
-        world.members.insert((device, stream));
-    }
+    world.calls(Call::Topic { revoked, answer });
 }
 
 fn revoke(world: &mut World) {
@@ -201,15 +220,30 @@ fn revoke(world: &mut World) {
         return;
     }
     let (id, app) = (world.devices[device].id, world.devices[device].app);
-    world.known.insert(device);
-    let handle = world.core.find_or_insert(id, app);
-    if !world.devices[device].revoked {
-        world.core.registry.revoke(id).expect("written");
-    }
-    assert_eq!(world.core.revoke(handle), !world.devices[device].revoked, "revoked once");
+    let (to, mut answer) = oneshot::channel();
+    world.core.command(Command::Revoke(app, id, to));
+    let first = !world.devices[device].revoked;
+    assert_eq!(answer.try_recv(), Ok(Ok(first)), "revoked once, and for good");
     world.devices[device].revoked = true;
+    world.note_known(device);
     world.members.retain(|m| m.0 != device);
+    world.asked.retain(|m| m.0 != device);
     world.ledger.excuse(device, |_| true);
+}
+
+/// A device is made by the API, which gives its token away when it is settled.
+fn register(world: &mut World) {
+    if world.devices.len() >= DEVICES_MAX {
+        return;
+    }
+    let device = world.new_device();
+    let (id, app) = (world.devices[device].id, world.devices[device].app);
+    let (to, answer) = oneshot::channel();
+    // As `Command::Register`, but with an id that is the same each time a seed is played.
+    world.core.find_or_insert(id, app);
+    world.core.reply(move |failed| to.send(failed.is_none()).expect("somebody waits for it"));
+    world.note_known(device);
+    world.calls(Call::Register { device, answer });
 }
 
 fn kick(world: &mut World) {
@@ -221,7 +255,12 @@ fn kick(world: &mut World) {
 }
 
 fn time(world: &mut World) {
-    world.core.now_ms += world.rng.random_range(1..2500);
+    let days = u64::from(world.chance(1));
+    world.core.now_ms += world.rng.random_range(1..2500) + days * 25 * 3_600_000;
+}
+
+fn slow(world: &mut World) {
+    world.slow = world.rng.random_range(10..60);
 }
 
 /// One bounded step: what is left is for the next.

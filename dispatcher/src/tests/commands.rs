@@ -39,7 +39,7 @@ fn presence(world: &mut World, app: AppId, device: DeviceId) -> Option<u16> {
 
 /// A world whose first device, of [`APP`], is attached at its first worker.
 fn with_a_device(number: u64) -> (World, DeviceId) {
-    let mut world = World::new(u64::MAX - number);
+    let mut world = World::new(u64::MAX - number, false);
     world.connect(0);
     attach(&mut world);
     let device = world.devices[0].id;
@@ -59,7 +59,7 @@ fn attach(world: &mut World) {
 
 #[test]
 fn devices_are_made_once_and_start_away() {
-    let mut world = World::new(u64::MAX);
+    let mut world = World::new(u64::MAX, false);
     let mut devices = register(&mut world, 100);
     let presence = ask(&mut world, |to| Command::Presence(APP, devices.clone(), to));
     assert!(presence.iter().all(|p| !p.online && p.worker.is_none()));
@@ -90,7 +90,7 @@ fn a_revoked_device_stays_revoked_and_gets_nothing() {
     let both = submit(&mut world, Target::Devices(vec![device, other]), HOUR).expect("one of two");
     let counts = counts(&mut world, both.id);
     assert_eq!((counts.targeted, counts.dropped, counts.waiting), (2, 1, 1));
-    world.restart();
+    world.reopen();
     assert_eq!(submit(&mut world, Target::Device(device), HOUR), Err(Refusal::Revoked));
     let joins = ask(&mut world, |to| Command::Topic(APP, device, "news".to_owned(), true, to));
     assert_eq!(joins, Err(Refusal::Revoked));

@@ -62,6 +62,11 @@ impl Device {
         }
     }
 
+    /// Whether it knows how a topic of its is called.
+    pub fn has_name(&self, stream: StreamId) -> bool {
+        self.names.values().any(|named| *named == stream)
+    }
+
     /// Where it stands, as a Hello or a full Ack says it.
     pub fn standing(&self) -> Vec<Position> {
         self.positions.iter().map(|(stream, seq)| Position { stream: *stream, seq: *seq }).collect()

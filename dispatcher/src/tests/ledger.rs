@@ -5,31 +5,66 @@ use std::collections::{BTreeSet, HashMap};
 use store::Stream;
 use wire::{AppId, DeviceId, Epoch, MessageId, STREAM_INBOX, Seq, StreamId};
 
-/// One accepted message.
+/// How far a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// In a batch that is not settled: nobody may see it.
+    Staged,
+    /// Settled: whoever it is for gets it.
+    Arrived,
+    /// Nobody gets it.
+    Refused,
+}
+
+/// One message.
 pub struct Sent {
-    pub id: MessageId,
+    /// As soon as anybody knows it.
+    pub id: Option<MessageId>,
+    pub state: State,
     pub app: AppId,
     pub epoch: Epoch,
     pub ttl_s: u32,
     pub expires_ms: u64,
+    pub collapse: u64,
+    pub content: Vec<u8>,
+    /// Hash of what it asks for, for what its sender gave a name.
+    pub request: Option<u64>,
     /// The topic, for what went to one.
     pub stream: Option<StreamId>,
-    /// What the hub said.
-    pub targeted: u32,
     /// Devices by index.
     pub targets: BTreeSet<usize>,
+    /// Devices that came while it was staged: it may be for them.
+    pub maybe: BTreeSet<usize>,
+    /// Where it waits once it has arrived.
+    pub entries: Vec<(Stream, Seq)>,
     pub got: BTreeSet<usize>,
     /// Targets that need not get it: dropped, revoked, no longer a member.
     pub excused: BTreeSet<usize>,
     /// Targets that acknowledged it without having it.
     pub lied: BTreeSet<usize>,
+    /// Targets that must not get it: it was taken back while they were away.
+    pub withdrawn: BTreeSet<usize>,
 }
 
-/// All messages; the tag at the front of a payload is the index here.
+impl Sent {
+    /// Whether a device needs nothing of it any more.
+    pub fn is_done_for(&self, device: usize) -> bool {
+        [&self.got, &self.lied, &self.excused].iter().any(|set| set.contains(&device))
+    }
+
+    /// Gives up whoever has not got it.
+    pub fn excuse_all(&mut self) {
+        self.excused.extend(self.targets.iter().chain(&self.maybe));
+    }
+}
+
+/// All messages; the tag at the front of most payloads is the index here.
 #[derive(Default)]
 pub struct Ledger {
     pub sent: Vec<Sent>,
-    names: HashMap<(Epoch, Stream, Seq), u64>,
+    ids: HashMap<MessageId, usize>,
+    /// The message of each number that was ever given out for good.
+    names: HashMap<(Epoch, Stream, Seq), usize>,
     pub delivered: u64,
     pub repeated: u64,
 }
@@ -41,21 +76,57 @@ pub fn payload(tag: usize, padding: usize) -> Vec<u8> {
     bytes
 }
 
-/// The message that a payload belongs to.
-pub fn tag(payload: &[u8]) -> usize {
-    u64::from_le_bytes(payload[..8].try_into().expect("eight bytes")) as usize
+/// A payload that several messages have, long enough to be stored once.
+pub fn common(kind: u8) -> Vec<u8> {
+    vec![0xC0 | kind; 64 + 30 * usize::from(kind)]
+}
+
+/// The message that a payload of [`payload`] belongs to.
+fn tag(payload: &[u8]) -> Option<usize> {
+    payload.first_chunk().map(|bytes| u64::from_le_bytes(*bytes) as usize)
 }
 
 impl Ledger {
-    /// A device got a message: it must be meant for it, be the only one with its number, and come once. What
-    /// the device dropped may also be a broadcast from before its time, as a worker that is behind sends it.
-    pub fn got(&mut self, device: usize, id: DeviceId, app: AppId, got: &Got) {
-        let tag = tag(&got.payload);
+    /// The message with this id.
+    pub fn tag_of(&self, id: MessageId) -> usize {
+        *self.ids.get(&id).unwrap_or_else(|| panic!("nobody sent {id}"))
+    }
+
+    /// A message has its id: no other has it.
+    pub fn name(&mut self, tag: usize, id: MessageId) {
+        let named = *self.ids.entry(id).or_insert(tag);
+        assert_eq!(named, tag, "two messages are called {id}");
+        let known = *self.sent[tag].id.get_or_insert(id);
+        assert_eq!(known, id, "message {tag} has two names");
+    }
+
+    /// A message is settled: its numbers are given out for good.
+    pub fn arrive(&mut self, tag: usize) {
         let sent = &mut self.sent[tag];
+        sent.state = State::Arrived;
+        for (stream, seq) in &sent.entries {
+            let named = *self.names.entry((sent.epoch, *stream, *seq)).or_insert(tag);
+            assert_eq!(named, tag, "{stream:?} has two messages numbered {seq}");
+        }
+    }
+
+    /// The message that has this number for good.
+    pub fn named(&self, epoch: Epoch, stream: Stream, seq: Seq) -> Option<usize> {
+        self.names.get(&(epoch, stream, seq)).copied()
+    }
+
+    /// A device got a message: it must be settled, meant for it, and come once. What the device dropped may also
+    /// be a broadcast from before its time, as a worker that is behind sends it.
+    pub fn got(&mut self, device: usize, id: DeviceId, app: AppId, got: &Got) {
         let inbox = got.stream == STREAM_INBOX;
         let stream = if inbox { Stream::Inbox(id) } else { Stream::Topic(app, got.stream) };
+        let named = if got.seq == 0 { tag(&got.payload) } else { self.named(got.epoch, stream, got.seq) };
+        let Some(tag) = named else {
+            panic!("device {device} got number {} of {stream:?}, which is no settled message", got.seq)
+        };
+        let sent = &mut self.sent[tag];
         assert!(
-            got.again || sent.targets.contains(&device),
+            got.again || sent.targets.contains(&device) || sent.maybe.contains(&device),
             "message {tag} of stream {:?} for {:?} reached device {device} as {} of stream {}",
             sent.stream,
             sent.targets,
@@ -64,11 +135,12 @@ impl Ledger {
         );
         assert_eq!(sent.ttl_s == 0, got.seq == 0, "message {tag}: transient means without a number");
         assert_eq!(sent.epoch, got.epoch, "message {tag} reached device {device} in another epoch");
-        assert!(got.payload == payload(tag, got.payload.len() - 8), "message {tag} is damaged");
-        if got.seq > 0 {
-            let named = *self.names.entry((got.epoch, stream, got.seq)).or_insert(tag as u64);
-            assert_eq!(named, tag as u64, "{stream:?} has two messages numbered {}", got.seq);
-        }
+        assert_eq!(sent.state, State::Arrived, "message {tag} reached device {device}");
+        assert!(got.payload == sent.content, "message {tag} is damaged");
+        assert!(
+            got.again || !sent.withdrawn.contains(&device),
+            "message {tag} was taken back from device {device}"
+        );
         if got.again {
             self.repeated += 1;
         } else {
@@ -84,20 +156,18 @@ impl Ledger {
         }
     }
 
-    /// Everything of this epoch that was stored, is not over and was not given up has arrived.
+    /// Everything of this epoch that is stored, is not over and was not given up has arrived.
     pub fn check_complete(&self, epoch: Epoch, now_ms: u64) {
-        let owed = |s: &&Sent| s.epoch == epoch && s.ttl_s > 0 && s.expires_ms > now_ms;
-        for sent in self.sent.iter().filter(owed) {
-            let missing: Vec<usize> = sent
-                .targets
-                .iter()
-                .filter(|t| !sent.got.contains(t) && !sent.excused.contains(t))
-                .copied()
-                .collect();
+        let owed = |s: &Sent| {
+            s.epoch == epoch && s.ttl_s > 0 && s.state == State::Arrived && s.expires_ms > now_ms
+        };
+        for (tag, sent) in self.sent.iter().enumerate().filter(|(_, s)| owed(s)) {
+            let missing: Vec<usize> =
+                sent.targets.iter().filter(|t| !sent.is_done_for(**t)).copied().collect();
             assert!(
                 missing.is_empty(),
-                "message {} (stream {:?}) never reached {missing:?}",
-                sent.id,
+                "message {tag} ({:?} of stream {:?}) never reached {missing:?}",
+                sent.entries,
                 sent.stream
             );
         }

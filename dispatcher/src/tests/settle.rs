@@ -1,13 +1,29 @@
-//! The end of a run: whatever is under way arrives.
+//! The end of a run: whatever is under way arrives, and the next dispatcher finds that it has.
 
 use super::acts::{lose_cut, lose_link, notice_left};
 use super::device::Said;
+use super::journal::Op;
 use super::world::World;
 
+/// The store tries again after so many milliseconds.
+const RETRY_MS: u64 = 500;
+
 impl World {
-    /// Nothing fails any more and no time passes: everything goes where it should.
+    /// Everything goes where it should, and is written; another dispatcher finds nothing else to do.
     pub fn settle(&mut self) {
         self.act = "settle";
+        self.slow = 0;
+        self.settle_all();
+        self.flush();
+        self.check_platters();
+        self.restart_in_peace();
+        self.settle_all();
+        self.flush();
+        self.check_platters();
+    }
+
+    /// Nothing fails any more and no time passes, but that in which the store tries again.
+    fn settle_all(&mut self) {
         for _ in 0..5000 {
             if !self.settle_round() && !self.settle_round() {
                 return self.check_quiet();
@@ -25,6 +41,14 @@ impl World {
         (0..self.left.len()).for_each(|_| notice_left(self));
         moved |= self.core.sweep();
         self.core.expire();
+        if self.is_store_down() {
+            self.core.now_ms += RETRY_MS;
+            moved = true;
+        }
+        self.turn_store();
+        moved |= self.setup.disk.as_ref().is_some_and(|disk| disk.under_way().is_some());
+        self.disk_answers();
+        moved |= self.journal.staged().any(|op| matches!(op, Op::Message(_) | Op::Member { .. } | Op::Call(_)));
         for w in 0..self.workers.len() {
             self.workers[w].stalled = 0;
             moved |= self.workers[w].cut;

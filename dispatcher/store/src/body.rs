@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::{Rc, Weak};
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Held {
     bytes: Vec<u8>,
     /// Entries kept by a store that refer to it.
@@ -12,6 +12,15 @@ struct Held {
     /// The number under which it is kept by itself; 0 is none.
     shared: Cell<u64>,
 }
+
+/// Bodies are equal by their bytes, whoever keeps them.
+impl PartialEq for Held {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Held {}
 
 /// A message body. Cloning shares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,5 +85,19 @@ impl Deref for Body {
 
     fn deref(&self) -> &[u8] {
         &self.0.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_equal_by_their_bytes() {
+        let (one, other) = (Body::from(vec![1]), Body::from(vec![1]));
+        one.keep();
+        one.share(7);
+        assert_eq!(one, other);
+        assert_ne!(one, Body::from(vec![2]));
     }
 }

@@ -136,12 +136,6 @@ impl Disk {
         })
     }
 
-    /// Whether the file system has more room than the reserve, as of a second ago at most. Without it new
-    /// messages are to be refused, while commits still run, so that acknowledgements make room.
-    pub fn room(&self) -> bool {
-        self.shared.room.load(Ordering::Relaxed)
-    }
-
     /// What opening found.
     pub fn opened(&self) -> Opened {
         self.opened
@@ -205,6 +199,11 @@ impl Log for Disk {
         let guard = self.shared.db();
         let db = guard.as_ref().ok_or_else(|| StoreError::Failed("the store is closed".to_owned()))?;
         show_all(db, space, show)
+    }
+
+    /// Whether the file system has more room than the reserve, as of a second ago at most.
+    fn room(&self) -> bool {
+        self.shared.room.load(Ordering::Relaxed)
     }
 
     fn written_bytes(&self) -> u64 {

@@ -111,9 +111,7 @@ pub trait Log {
     fn scan(&mut self, space: Space, show: &mut Show<'_>) -> Result<(), StoreError>;
 
     /// Whether the disk has room for messages; without it, facts are still taken.
-    fn room(&self) -> bool {
-        true
-    }
+    fn room(&self) -> bool;
 
     /// Bytes handed to the disk since the start.
     fn written_bytes(&self) -> u64;

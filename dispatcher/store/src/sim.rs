@@ -188,6 +188,10 @@ impl Log for SimLog {
         from.take_while(|((at, _), _)| *at == space).try_for_each(|((_, key), value)| show(key, value))
     }
 
+    fn room(&self) -> bool {
+        true
+    }
+
     fn written_bytes(&self) -> u64 {
         self.written_bytes
     }

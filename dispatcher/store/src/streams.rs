@@ -229,3 +229,6 @@ fn release(
         app.entries -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

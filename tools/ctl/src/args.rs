@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use settings::Settings;
 
 use crate::failure::Failure;
+use crate::store::StoreAction;
 
 /// Devices one `device issue` makes at most.
 const DEVICES_MAX: u32 = 1_000_000;
@@ -110,6 +111,9 @@ pub(crate) enum Command {
     /// The configuration file
     #[command(subcommand)]
     Config(ConfigAction),
+    /// Stores on disk
+    #[command(subcommand)]
+    Store(StoreAction),
 }
 
 #[derive(Debug, Subcommand)]

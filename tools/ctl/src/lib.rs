@@ -3,7 +3,8 @@
 //! ```text
 //!                     ┌─ app, key, token-key ──▶ keys.json ──(dispatcher looks every second)
 //!  moorctl ── args ───┼─ device, push, message, recall, presence, status ──▶ HTTP API
-//!                     └─ plan, config ──▶ settings
+//!                     ├─ plan, config ──▶ settings
+//!                     └─ store ──▶ a store that nobody has open, or run_dir/admin.sock
 //! ```
 //!
 //! It is a thin client: it holds no state, talks to no worker, and starts nothing. Each command prints a few
@@ -18,6 +19,7 @@ mod keys;
 mod node;
 mod output;
 mod push;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -52,5 +54,6 @@ pub fn run(
         Command::Status => node::status(&common, &mut output),
         Command::Plan { shell } => node::plan(&common, shell, &mut output),
         Command::Config(action) => node::config(&common, action, &mut output),
+        Command::Store(action) => store::store(&common, action, &mut output),
     }
 }

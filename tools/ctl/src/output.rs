@@ -22,6 +22,11 @@ impl<'a> Output<'a> {
         self.text(&text)
     }
 
+    /// Where results go, for those that are too large to be held.
+    pub(crate) fn raw(&mut self) -> &mut dyn Write {
+        self.out
+    }
+
     /// Text, whole lines, whatever the form.
     pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.trim_end_matches('\n').as_bytes())?;

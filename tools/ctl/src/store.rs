@@ -53,8 +53,7 @@ mod tests {
     #[test]
     fn bytes_for_people() {
         let shown = [0, 1023, 1024, 1536, 5 << 20, 3 << 40, 5 << 50].map(super::bytes);
-        let expected =
-            ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB", "5120.0 TiB"];
+        let expected = ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 TiB", "5120.0 TiB"];
         assert_eq!(shown, expected);
     }
 }

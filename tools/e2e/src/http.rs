@@ -153,7 +153,8 @@ impl Api {
         let status = answer.status().as_u16();
         let retry_after_s: Option<u64> =
             answer.headers().get("retry-after").and_then(|text| text.to_str().ok()?.parse().ok());
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
+        let text =
+            answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(failed)?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         // The header knows whole seconds only.
         let retry_after_ms = body["retry_after_ms"].as_u64().or(retry_after_s.map(|s| s * 1000));

@@ -72,6 +72,10 @@ enum Command {
     Dropping,
     /// A campaign: kill -9 again and again, with a ledger of every accepted push
     Crash(scenarios::crash::Arguments),
+    /// A disk that is full, slow or failing: nothing accepted is lost, and no restart is needed
+    Disk,
+    /// Copies of a store in use, and stores that must not be opened
+    Safety,
     /// Keys, expiry, revocation, logging in twice, coming back, topics, counts
     Tokens,
     /// A worker without room for another connection, or without descriptors
@@ -95,6 +99,8 @@ fn main() -> ExitCode {
         Command::Hostile { real_deadline } => scenarios::hostile::run(&options, real_deadline, &mut report),
         Command::Dropping => scenarios::dropping::run(&options, &mut report),
         Command::Crash(arguments) => scenarios::crash::run(&options, &arguments, &mut report),
+        Command::Disk => scenarios::disk::run(&options, &mut report),
+        Command::Safety => scenarios::safety::run(&options, &mut report),
         Command::Tokens => scenarios::tokens::run(&options, &mut report),
         Command::Full => scenarios::full::run(&options, &mut report),
         Command::Supervisor => scenarios::supervisor::run(&options, &mut report),

@@ -253,6 +253,7 @@ impl Node {
     pub fn moorctl(&self, arguments: &[&str]) -> Result<String, NodeError> {
         let mut command = self.binaries.command("moorctl");
         command.arg("--config").arg(self.config_file()).args(arguments);
+        command.envs(self.config.env.iter().map(|(name, value)| (name, value)));
         let output = command.output().map_err(NodeError::io("moorctl"))?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {

@@ -11,6 +11,7 @@ use crate::Failure;
 
 pub mod all;
 pub mod crash;
+pub mod disk;
 pub mod dropping;
 mod flood;
 pub mod full;
@@ -18,6 +19,7 @@ pub mod hostile;
 pub mod kill;
 mod phone;
 mod raw;
+pub mod safety;
 pub mod stranger;
 pub mod supervisor;
 pub mod tokens;

@@ -63,6 +63,13 @@ impl Backup {
         let of_library = |e: fjall::Error| error::of_write(&e, false);
         // No threads: nothing is merged that was just written in order.
         let target = Db::open(database, 0).map_err(of_library)?;
+        let report = self.fill_from_snapshot(&target)?;
+        target.sync().map_err(of_library)?;
+        Ok(report)
+    }
+
+    /// Holds the source no longer than it reads it.
+    fn fill_from_snapshot(&self, target: &Db) -> Result<BackupReport, StoreError> {
         let guard = self.0.db();
         let source = guard.as_ref().ok_or_else(interrupted)?;
         let (snapshot, mut report) = (source.snapshot(), BackupReport::default());
@@ -80,7 +87,6 @@ impl Backup {
                 _ => target.fill::<Stop>(space, &mut pairs)?,
             }
         }
-        target.sync().map_err(of_library)?;
         Ok(report)
     }
 

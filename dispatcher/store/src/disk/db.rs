@@ -13,7 +13,7 @@ const FILES_MAX: usize = 64;
 /// Bytes of journals after which spaces are written to tables so that the oldest can go; the library's least.
 const JOURNALS_BYTES: u64 = 64 << 20;
 /// Bytes of rows in memory before they go to a table. Rows that are cleaned sooner never do.
-const LOG_MEMORY_BYTES: u64 = 16 << 20;
+const LOG_MEMORY_BYTES: u64 = 8 << 20;
 /// The same for each of the other spaces.
 const SPACE_MEMORY_BYTES: u64 = 4 << 20;
 /// Full memories of a space that may wait for the disk when a batch comes. The library holds up whoever

@@ -14,7 +14,7 @@
 //! changed.
 
 use super::bytes::{array, u32_le, u64_le};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -63,7 +63,9 @@ pub(super) struct Journal {
     pub end: u64,
     /// Sequence number of the last one; of the journal before, where there is none.
     pub seqno: Option<u64>,
-    /// What is between the two.
+    /// The highest sequence number for each space that a batch writes to, by the library's number of it.
+    pub spaces: BTreeMap<u64, u64>,
+    /// What follows.
     pub tail: Tail,
 }
 
@@ -95,12 +97,15 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 /// When the file cannot be read; nothing that is in it is an error.
 pub(super) fn read(path: &Path, seqno: Option<u64>, starts_max: u64) -> io::Result<Journal> {
     let file = File::open(path)?;
-    let (path, starts) = (path.to_owned(), VecDeque::new());
-    let mut journal = Journal { path, batches: 0, starts, end: 0, seqno, tail: Tail::Clean };
+    let (path, starts, spaces) = (path.to_owned(), VecDeque::new(), BTreeMap::new());
+    let mut journal = Journal { path, batches: 0, starts, end: 0, seqno, spaces, tail: Tail::Clean };
     let mut reader = Batches::new(&file, 0)?;
     let rubble_end = loop {
         match reader.next_batch()? {
-            Found::Batch(seqno) if journal.may_follow(seqno) => journal.push(seqno, reader.at, starts_max),
+            Found::Batch(seqno) if journal.may_follow(seqno) => {
+                journal.spaces.extend(reader.spaces.drain(..).map(|space| (space, seqno)));
+                journal.push(seqno, reader.at, starts_max);
+            }
             // It is whole, but for its number or the one before.
             Found::Batch(_) => {
                 journal.tail = Tail::Damaged;
@@ -149,12 +154,14 @@ enum Found {
 struct Batches<'a> {
     file: BufReader<&'a File>,
     at: u64,
+    /// Spaces that the last one writes to, each item's unless it is that of the item before.
+    spaces: Vec<u64>,
 }
 
 impl<'a> Batches<'a> {
     fn new(mut file: &'a File, at: u64) -> io::Result<Self> {
         file.seek(SeekFrom::Start(at))?;
-        Ok(Self { file: BufReader::with_capacity(CHUNK_BYTES, file), at })
+        Ok(Self { file: BufReader::with_capacity(CHUNK_BYTES, file), at, spaces: Vec::new() })
     }
 
     fn next_batch(&mut self) -> io::Result<Found> {
@@ -172,6 +179,7 @@ impl<'a> Batches<'a> {
         if start[0] != START || count == 0 {
             return Ok(Found::Nothing);
         }
+        self.spaces.clear();
         let mut checksum = Xxh3::new();
         for _ in 0..count {
             self.item(&mut checksum)?;
@@ -194,6 +202,10 @@ impl<'a> Batches<'a> {
                 let (value, here) = (u32_le(&head[12..]), u32_le(&head[16..]));
                 if head[0] > 2 || head[1] != 0 || value != here {
                     return Err(ErrorKind::InvalidData.into());
+                }
+                let space = u64_le(&head[2..]);
+                if self.spaces.last() != Some(&space) {
+                    self.spaces.push(space);
                 }
                 self.skip(key + u64::from(here), checksum)
             }

@@ -212,8 +212,19 @@ impl Keeper {
     }
 
     fn of_write(&self, error: &fjall::Error) -> StoreError {
-        let free = room::free_bytes(&self.store);
-        error::of_write(error, free.is_some_and(|free| free < self.options.reserve_bytes))
+        error::of_write(error, self.is_short_of_room())
+    }
+
+    /// Mending and opening write a little.
+    fn of_reopen(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Open { reason, .. } if self.is_short_of_room() => StoreError::DiskFull(reason),
+            other => other,
+        }
+    }
+
+    fn is_short_of_room(&self) -> bool {
+        room::free_bytes(&self.store).is_some_and(|free| free < self.options.reserve_bytes)
     }
 
     /// Opens the database if an error has closed it.
@@ -229,7 +240,7 @@ impl Keeper {
         }
         // Its tables were read when the process started.
         let how = How { tables: false, again: self.unsynced, ..How::start(self.options.durability) };
-        let (db, _) = open::existing(&self.store, how)?;
+        let (db, _) = open::existing(&self.store, how).map_err(|error| self.of_reopen(error))?;
         self.unsynced = 0;
         self.shared.set(Some(db));
         self.shared.count(Fault::Reopened);

@@ -50,8 +50,8 @@ pub(super) struct Found {
     pub tables: u64,
     /// Bytes of those that were read.
     pub table_bytes: u64,
-    /// The highest sequence number in those; 0 if there are none.
-    pub seqno: u64,
+    /// The highest sequence number in those of each space; 0 if there are none.
+    seqnos: Vec<u64>,
 }
 
 /// Looks at a database; `starts_max` goes to [`journal::read`].
@@ -63,28 +63,50 @@ pub(super) fn verify(directory: &Path, care: Care, starts_max: u64) -> Result<Fo
     if !directory.join("lock").is_file() {
         return Err(format!("{} is missing", directory.join("lock").display()));
     }
-    let journals = journals(directory, care, starts_max)?;
-    let mut found = Found { journals, tables: 0, table_bytes: 0, seqno: 0 };
+    let (numbers, journals): (Vec<_>, Vec<_>) = journals(directory, care, starts_max)?.into_iter().unzip();
+    let mut found = Found { journals, tables: 0, table_bytes: 0, seqnos: Vec::new() };
     let spaces = directory.join("keyspaces");
     only_known_spaces(&spaces)?;
     // The library keeps the names of the others under number 0.
     for number in 0..=Space::ALL.len() {
         let seqno = space(&spaces.join(number.to_string()), care, &mut found)?;
-        // The one of the names gets numbers that are in no journal.
-        found.seqno = if number > 0 { found.seqno.max(seqno) } else { 0 };
+        found.seqnos.push(seqno);
     }
-    found.ends_with_its_journals().then_some(found).ok_or_else(|| {
-        format!("{} lacks the end of its newest journal: its tables are younger", directory.display())
-    })
+    if care.tables {
+        found.all_journals(&numbers).map_err(|lacks| format!("{} lacks {lacks}", directory.display()))?;
+    }
+    Ok(found)
 }
 
 impl Found {
-    /// A table is written after the journal with what is in it was synced. So the last batch is as young
-    /// as the youngest table, unless there is none, which is so when a journal has just been begun.
-    fn ends_with_its_journals(&self) -> bool {
+    /// Whether no journal is missing, as far as one can tell.
+    fn all_journals(&self, numbers: &[u64]) -> Result<(), String> {
+        // They are deleted from the oldest on, once tables have what they say. A power failure may bring
+        // back some of those.
+        let gap = (1..numbers.len()).rfind(|at| numbers[at - 1] + 1 != numbers[*at]).unwrap_or(0);
+        if !self.journals[..gap].iter().all(|journal| self.is_in_tables(journal)) {
+            return Err(format!("the journal before {}", numbers[gap]));
+        }
+        // A table is written after the journal with what is in it was synced, so the last batch is as young
+        // as the youngest table. There may be none, when a journal has just been begun.
         let batches: u64 = self.journals.iter().map(|journal| journal.batches).sum();
         let last = self.journals.last().and_then(|journal| journal.seqno);
-        batches == 0 || last.is_some_and(|last| last >= self.seqno)
+        // The space of the names gets numbers that are in no journal.
+        let youngest = self.seqnos[1..].iter().max().copied();
+        if batches > 0 && last < youngest {
+            return Err("the end of its newest journal: tables are younger".to_owned());
+        }
+        Ok(())
+    }
+
+    fn is_in_tables(&self, journal: &Journal) -> bool {
+        let has = |(space, seqno): (&u64, &u64)| {
+            usize::try_from(*space)
+                .ok()
+                .and_then(|at| self.seqnos.get(at))
+                .is_some_and(|table| table >= seqno)
+        };
+        journal.spaces.iter().all(has)
     }
 }
 
@@ -102,21 +124,16 @@ fn version(path: &Path) -> Result<(), String> {
     if bytes.starts_with(VERSION) { Ok(()) } else { Err(damaged(path)) }
 }
 
-fn journals(directory: &Path, care: Care, starts_max: u64) -> Result<Vec<Journal>, String> {
+fn journals(directory: &Path, care: Care, starts_max: u64) -> Result<Vec<(u64, Journal)>, String> {
     let listed = journal::list(directory).map_err(at(directory))?;
-    let (first, newest) = match (listed.first(), listed.last()) {
-        (Some((first, _)), Some((newest, _))) => (*first, *newest),
-        _ => return Err(format!("{} has no journal", directory.display())),
+    let Some((newest, _)) = listed.last() else {
+        return Err(format!("{} has no journal", directory.display()));
     };
-    // They are deleted from the oldest on.
-    if newest - first != listed.len() as u64 - 1 {
-        return Err(format!("{} lacks a journal between {first} and {newest}", directory.display()));
-    }
     let (mut journals, mut seqno) = (Vec::with_capacity(listed.len()), None);
     for (number, path) in &listed {
         let journal = journal::read(path, seqno, starts_max).map_err(at(path))?;
         seqno = journal.seqno;
-        let may_miss = care.unordered && *number == newest;
+        let may_miss = care.unordered && number == newest;
         if journal.tail == Tail::Damaged && !may_miss {
             let end = journal.end;
             return Err(format!(
@@ -124,7 +141,7 @@ fn journals(directory: &Path, care: Care, starts_max: u64) -> Result<Vec<Journal
                 path.display()
             ));
         }
-        journals.push(journal);
+        journals.push((*number, journal));
     }
     Ok(journals)
 }

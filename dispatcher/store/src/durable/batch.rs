@@ -146,7 +146,8 @@ impl Batch {
             without_messages(row, &mut self.row);
         }
         self.touched.extend(touched);
-        self.answers.clear();
+        // Theirs go too; one of them may have taken the place of an older one.
+        self.removes.extend(self.answers.drain().map(|(key, _)| (Space::Answers, key)));
         for (space, key, value) in commit.puts {
             self.salvage_put(space, key, value);
         }

@@ -4,7 +4,7 @@
 //! of an entry what a later row has yet to say: so entries come and go by the facts alone.
 
 use super::Durable;
-use super::batch::Batch;
+use super::batch::{Batch, Touched};
 use crate::{
     Body, Content, Device, Durability, Entry, Fact, FactError, Facts, Log, Message, Options, Replay, Space,
     StoreError, Stream,
@@ -37,7 +37,10 @@ pub(super) fn epoch<L: Log>(disk: &mut L, options: &Options, open: &mut Batch) -
     let mut get = |name: &str| meta.remove(name.as_bytes());
     let epoch = get(EPOCH).map(|value: Vec<u8>| number(&value).map(Epoch)).transpose()?;
     let (boot, restored) = (get(BOOT), get(RESTORED));
-    let lost = boot.as_ref().is_some_and(|boot| *boot != options.boot.as_bytes());
+    // Without the mark so far, the machine may go down before the mark is written: what it finds then is this
+    // epoch's, and must not have been added to.
+    let unsynced = options.durability != Durability::Sync;
+    let lost = boot.as_ref().map_or(unsynced, |boot| *boot != options.boot.as_bytes());
     if restored.is_some() {
         open.remove_meta(RESTORED);
     }
@@ -83,7 +86,7 @@ impl<L: Log> Durable<L> {
     pub(super) fn replay_all(&mut self, into: &mut dyn Replay) -> Result<(), StoreError> {
         let mut bodies = self.scan_bodies()?;
         self.scan_records(into)?;
-        let (mut rows, mut dirty) = (Vec::new(), Vec::new());
+        let (mut rows, mut dirty) = (Vec::new(), Touched::default());
         // While the disk is read, the streams are filled.
         let streams = &mut self.streams;
         let mut player = Player { streams, bodies: &mut bodies, into, current: None };
@@ -159,7 +162,7 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    fn row(&mut self, row: &[u8], dirty: &mut Vec<Stream>) -> Result<(), FactError> {
+    fn row(&mut self, row: &[u8], dirty: &mut Touched) -> Result<(), FactError> {
         self.current = None;
         for fact in Facts::new(row) {
             let fact = fact?;

@@ -14,10 +14,12 @@
 //! `MOORLINE_SIM_SEED=7` plays one seed and tells what happens, `MOORLINE_SIM_SEEDS=100000` as many from 0 on.
 
 mod acts;
+mod cases;
 mod checked;
 mod compare;
 mod conforms;
 mod hub;
+mod looks;
 mod world;
 
 use rand::Rng;

@@ -1,6 +1,9 @@
+use super::codec::{COUNTS, LENGTH_MAX, WAITS_TOPIC, bytes8};
 use super::*;
+use crate::Device;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use wire::varint;
 
 /// A fact, and the body that it has if it is a message with one.
 type Own = (Fact<'static>, Vec<u8>);

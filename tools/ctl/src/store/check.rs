@@ -40,6 +40,10 @@ impl Report {
         self.rows.is_copy
     }
 
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
     fn json(&self, store: &Path) -> Value {
         let files = self.files.unwrap_or_default();
         let findings = self.findings();
@@ -140,7 +144,8 @@ fn together(contents: &Contents, registry: Option<&Registry>, findings: &mut Fin
             };
             if entry.seq <= after || entry.seq > until {
                 let of = name(stream);
-                findings.add(|| format!("number {} waits in {of}, which is at {after} of {until}", entry.seq));
+                findings
+                    .add(|| format!("number {} waits in {of}, which is at {after} of {until}", entry.seq));
             }
         });
     }

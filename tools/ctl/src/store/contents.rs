@@ -28,6 +28,10 @@ impl Log for ReadOnly {
         self.0.scan(space, show)
     }
 
+    fn room(&self) -> bool {
+        false
+    }
+
     fn written_bytes(&self) -> u64 {
         0
     }
@@ -186,8 +190,10 @@ impl Replay for Model {
     }
 
     fn done(&mut self, entry: &Entry, outcome: Option<Outcome>) {
-        if let Some(message) = self.messages.get_mut(entry.receipt as usize) {
-            *outcome.map_or(&mut message.done.acked, |outcome| message.done.of(outcome)) += 1;
+        let Some(message) = self.messages.get_mut(entry.receipt as usize) else { return };
+        match outcome {
+            None => message.done.acked += 1,
+            Some(outcome) => *message.done.of(outcome) += 1,
         }
     }
 

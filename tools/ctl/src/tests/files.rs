@@ -115,5 +115,7 @@ fn wrong_command_lines() {
         "token-key retire 256".to_owned(),
     ] {
         assert_eq!(place.fails(&line).1, 2, "{line}");
+        // Not for the want of a key, which has the same code.
+        assert!(matches!(place.run(&line), Err(Failure::Usage(_))), "{line}");
     }
 }

@@ -87,7 +87,10 @@ impl Books {
                 let path = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
                 let is_ours = self.is_below(&path);
                 kind.store(if is_ours { OURS } else { FOREIGN }, Ordering::Relaxed);
-                let found = self.look(fd).filter(|_| is_ours)?;
+                if !is_ours {
+                    return None;
+                }
+                let found = self.look(fd)?;
                 // It may have been truncated or written to by others before.
                 self.dirty().insert(found.key, Dirty::Whole);
                 Some(found)

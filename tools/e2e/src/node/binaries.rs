@@ -27,7 +27,20 @@ impl Binaries {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "-p", "dispatcher", "-p", "engine", "-p", "ctl", "-p", "flooder"]);
+        cargo.args([
+            "build",
+            "--quiet",
+            "-p",
+            "dispatcher",
+            "-p",
+            "engine",
+            "-p",
+            "ctl",
+            "-p",
+            "flooder",
+            "-p",
+            "shim",
+        ]);
         cargo.arg("--target-dir").arg(dir.parent().unwrap_or(dir)).current_dir(root);
         if dir.ends_with("release") {
             cargo.arg("--release");

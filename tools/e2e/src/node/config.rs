@@ -16,7 +16,7 @@ pub struct NodeConfig {
     pub dispatcher_cpus: Vec<usize>,
     /// Open files a worker may have; `None`: as many as this process's hard limit allows.
     pub worker_nofile: Option<u64>,
-    /// Environment variables of all processes; `MOORLINE_*` of our own environment are taken out.
+    /// Environment variables of all processes and of `moorctl`; `MOORLINE_*` of our own environment are taken out.
     pub env: Vec<(String, String)>,
     /// The app that is made.
     pub app: String,

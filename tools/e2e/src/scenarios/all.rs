@@ -10,9 +10,31 @@ use e2e::wait;
 use crate::report::FAILED;
 use crate::{Failure, Options};
 
-const SCENARIOS: [&str; 7] = ["kill", "hostile", "dropping", "tokens", "full", "supervisor", "stranger"];
+const SCENARIOS: [&str; 11] = [
+    "kill",
+    "crash",
+    "crash --power-loss",
+    "disk",
+    "safety",
+    "hostile",
+    "dropping",
+    "tokens",
+    "full",
+    "supervisor",
+    "stranger",
+];
 /// What can be done wrong, by scenario, and the check that has to notice.
-const BROKEN: [(&str, &str, &str); 16] = [
+const BROKEN: [(&str, &str, &str); 26] = [
+    ("crash", "drop", "the faults the ledger finds: [(\"lost\", 1)], expected []"),
+    ("crash", "double", "the faults the ledger finds: [(\"duplicated\", 1)], expected []"),
+    ("crash", "swap-frames", "the faults the ledger finds: [(\"lost\", 1)], expected []"),
+    ("crash", "swap-payloads", "the faults the ledger finds: [(\"reordered\", 1)], expected []"),
+    ("crash", "flip", "the faults the ledger finds: [(\"corrupted\", 1), (\"lost\", 1)], expected []"),
+    ("crash", "rollback", "numbers given to another message"),
+    ("crash --power-loss", "no-sync", "messages lost"),
+    ("disk", "extra", "what waits is delivered although the reserve is met"),
+    ("safety", "stale", "what waited is there, what was known is not"),
+    ("safety", "touched", "a later format: nothing is changed"),
     ("kill", "other-worker", "phones of other workers that were disconnected"),
     ("kill", "lost", "messages lost, of those accepted meanwhile"),
     ("kill", "worker-too", "phones that were disconnected"),
@@ -37,7 +59,7 @@ const SCENARIO_PATIENCE: Duration = Duration::from_secs(180);
 pub fn run(options: &Options) -> ExitCode {
     let one = |name: &str| {
         println!("== {name}");
-        match run_one(options, &[name], None)? {
+        match run_one(options, &words(name), None)? {
             true => Ok("passed".to_owned()),
             false => Err("FAILED".into()),
         }
@@ -51,7 +73,8 @@ pub fn run_broken(options: &Options) -> ExitCode {
         println!("== {name} --broken {broken}");
         let dir = Dir::new()?;
         let path = dir.path().join("said");
-        let holds = run_one(options, &[name, "--broken", broken], Some(File::create(&path)?))?;
+        let arguments = [&words(name)[..], &["--broken", broken]].concat();
+        let holds = run_one(options, &arguments, Some(File::create(&path)?))?;
         let said = fs::read_to_string(&path)?;
         let noticed =
             said.lines().find(|line| line.strip_prefix(FAILED).is_some_and(|line| line.starts_with(check)));
@@ -61,6 +84,11 @@ pub fn run_broken(options: &Options) -> ExitCode {
         }
     };
     sum_up(BROKEN.iter().map(|case| (format!("{} --broken {}", case.0, case.1), one(case))))
+}
+
+/// A scenario with its own options, as a command line has them.
+fn words(name: &str) -> Vec<&str> {
+    name.split(' ').collect()
 }
 
 /// Says how each run went, as it ends, and how all did.

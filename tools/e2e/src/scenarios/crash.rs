@@ -14,27 +14,34 @@
 //! what a disk would have.
 
 use e2e::NodeConfig;
+use e2e::node::Binaries;
+use serde_json::json;
 
 use crate::{Failure, Options, Report};
 
 mod beside;
-mod campaign;
+pub mod campaign;
 mod clerk;
 mod crowd;
 pub mod disk;
 mod handset;
-mod killer;
+pub mod killer;
 mod ledger;
 mod mix;
-mod plan;
+pub mod plan;
 mod push;
 mod sabotage;
 mod sender;
 mod topics;
 
 use campaign::{Campaign, Outcome, WORKERS};
-use plan::Victims;
+use disk::{Disk, Loss};
+use killer::Event;
+use plan::{Fault, Victims};
 use sabotage::Sabotage;
+
+/// Milliseconds that a sync takes longer where the power is lost: about what an ordinary disk takes.
+const SYNC_DELAY_MS: u32 = 4;
 
 /// What this scenario takes beside what all do.
 #[derive(Clone, Debug, clap::Args)]
@@ -62,43 +69,78 @@ pub struct Arguments {
 pub fn run(options: &Options, arguments: &Arguments, report: &mut Report) -> Result<(), Failure> {
     let kills = arguments.kills.unwrap_or(options.size(300, 20));
     let phones = arguments.phones.unwrap_or(options.size(120, 60));
-    let victims = arguments.victims.unwrap_or(if arguments.power_loss { Victims::Power } else { Victims::All });
+    let victims =
+        arguments.victims.unwrap_or(if arguments.power_loss { Victims::Power } else { Victims::All });
     report.stage(&format!("{phones} phones on {WORKERS} workers, {kills} kills, seed {}", options.seed));
-    let mut campaign = Campaign::start(config(arguments), phones, options.seed)?;
+    let mut disk = if arguments.power_loss { Some(Disk::new(options.seed)?) } else { None };
+    let durability = if options.breaks("no-sync") { "none" } else { &arguments.durability };
+    let mut config = config(&arguments.store, durability);
+    if let Some(disk) = &disk {
+        disk.set(Fault::Slow(SYNC_DELAY_MS))?;
+        config = config.set("node.state_dir", format!("{:?}", disk.state()));
+        config.env = disk.env(Binaries::build()?.dir());
+    }
+    let mut campaign = Campaign::start(config, phones, options.seed)?;
     let sabotage = Sabotage::begin(options, &mut campaign)?;
     let victims = if sabotage.is_calm() { Victims::None } else { victims };
     let plan = plan::kills(options.seed, kills, WORKERS, victims);
-    let mut store = sabotage.store(campaign.node.dir());
-    let outcome = campaign.run(&plan, &mut |down| store.on_down(down), report)?;
+    let mut rollback = sabotage.rollback(campaign.node.dir());
+    let mut on_event = |event| match (event, &mut disk) {
+        (Event::Power(count), Some(disk)) => disk.lose_power(count),
+        (event, _) => rollback.on_event(event),
+    };
+    let outcome = campaign.run(&plan, &mut on_event, report)?;
     sabotage.end(report);
     conclude(&outcome, report);
+    if let Some(disk) = &disk {
+        lost_with_power(&disk.loss, report);
+    }
     Ok(())
 }
 
 /// A node that keeps what it accepted, and sends nobody away for long.
-fn config(arguments: &Arguments) -> NodeConfig {
-    let config = NodeConfig::new(WORKERS)
-        .set("store.kind", format!("\"{}\"", arguments.store))
+pub fn config(store: &str, durability: &str) -> NodeConfig {
+    NodeConfig::new(WORKERS)
+        .set("store.kind", format!("{store:?}"))
+        .set("store.durability", format!("{durability:?}"))
         .set("push.waiting_messages_max", 100_000)
-        .set("goaway.retry_ms_min", 20)
-        .set("goaway.retry_ms_max", 200);
-    if arguments.store == "memory" {
-        return config;
-    }
-    config
-        .set("store.durability", format!("\"{}\"", arguments.durability))
         .set("push.waiting_kib_max", 1 << 20)
         .set("push.waiting_policy", "\"refuse\"")
+        .set("goaway.retry_ms_min", 20)
+        .set("goaway.retry_ms_max", 200)
+}
+
+/// Says what the disk did not keep: a loss of power that takes nothing shows nothing.
+fn lost_with_power(loss: &Loss, report: &mut Report) {
+    let Loss { blocks, blocks_lost, changes, changes_undone } = loss;
+    report.check(
+        "the disk lost something",
+        *blocks_lost > 0,
+        format_args!("{blocks_lost} of {blocks} blocks"),
+    );
+    let figures = json!({
+        "blocks": blocks, "blocks_lost": blocks_lost, "changes": changes, "changes_undone": changes_undone,
+    });
+    report.figure("unsynced", figures);
 }
 
 /// Says what the ledger found.
-fn conclude(outcome: &Outcome, report: &mut Report) {
+pub fn conclude(outcome: &Outcome, report: &mut Report) {
     let verdict = &outcome.verdict;
     for example in &verdict.examples {
         report.stage(&format!("  {example}"));
     }
     let faults: Vec<(&str, u64)> = verdict.faults.iter().map(|(name, count)| (*name, *count)).collect();
     report.check("deliveries were owed", verdict.accepted > 0, verdict.accepted);
+    for (what, name) in [
+        ("messages lost", "lost"),
+        ("messages that a phone got twice", "duplicated"),
+        ("messages out of order", "reordered"),
+        ("numbers given to another message", "reused"),
+        ("times a phone was told of a new epoch", "epoch_changes"),
+    ] {
+        report.equal(what, verdict.count(name), 0);
+    }
     report.equal("the faults the ledger finds", faults, Vec::new());
     let (kills, powers) = outcome.kills;
     for (name, value) in [

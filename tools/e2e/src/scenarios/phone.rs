@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use client::blocking::{Connection, ConnectionError, Received};
 use client::{Config, Session};
 use flooder::Device;
-use wire::Reason;
+use wire::{Epoch, Reason};
 
 use super::PATIENCE;
 use crate::Failure;
@@ -15,11 +15,17 @@ use crate::Failure;
 /// asking acknowledges nothing.
 const NO_TOPIC: &str = "nobody is a member";
 
+/// Between two looks at whether more is wanted.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// What a login brought: a phone, or the reason why it was sent away.
 pub type Login = Result<Phone, Option<Reason>>;
 
 /// A phone that is connected.
-pub struct Phone(Connection);
+pub struct Phone {
+    connection: Connection,
+    epoch: Epoch,
+}
 
 /// A session of this device that was never connected.
 pub fn session(device: &Device) -> Session {
@@ -28,9 +34,9 @@ pub fn session(device: &Device) -> Session {
 
 /// Logs in.
 pub fn login(target: SocketAddr, session: Session) -> Result<Login, Failure> {
-    let mut phone = Phone(Connection::new(session, TcpStream::connect(target)?));
-    match phone.next(PATIENCE)? {
-        Some(Received::Attached { .. }) => Ok(Ok(phone)),
+    let mut connection = Connection::new(session, TcpStream::connect(target)?);
+    match connection.receive(PATIENCE)? {
+        Some(Received::Attached { epoch, .. }) => Ok(Ok(Phone { connection, epoch })),
         Some(Received::GoAway { reason, .. }) => Ok(Err(reason)),
         other => Err(format!("the node answers a login with {other:?}").into()),
     }
@@ -59,7 +65,7 @@ impl Phone {
                 None => return Err(format!("{last} does not arrive, only {heard:?}").into()),
             }
         }
-        self.0.unsubscribe(NO_TOPIC)?;
+        self.connection.unsubscribe(NO_TOPIC)?;
         loop {
             match self.next(PATIENCE)? {
                 Some(Received::Subscription { topic, .. }) if topic == NO_TOPIC => return Ok(heard),
@@ -67,6 +73,37 @@ impl Phone {
                 None => return Err("the node does not answer".into()),
             }
         }
+    }
+
+    /// All messages as their text, as long as more are wanted and then until the node has answered a question, for
+    /// what should not come.
+    pub fn hear_while(
+        &mut self,
+        mut wants_more: impl FnMut(&[String]) -> bool,
+    ) -> Result<Vec<String>, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut texts = Vec::new();
+        let mut is_asked = false;
+        loop {
+            if !is_asked && !wants_more(&texts) {
+                is_asked = true;
+                self.connection.unsubscribe(NO_TOPIC)?;
+            }
+            match self.next(LOOK_EVERY)? {
+                Some(received @ Received::Message { .. }) => texts.push(shown(&received)),
+                Some(Received::Subscription { topic, .. }) if topic == NO_TOPIC => return Ok(texts),
+                Some(_) => {}
+                None if Instant::now() >= deadline => {
+                    return Err(format!("no more comes than {texts:?}").into());
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// The epoch it logged in to.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// Waits for what `wanted` accepts, and drops what comes before.
@@ -91,25 +128,25 @@ impl Phone {
 
     /// Becomes a member of a topic.
     pub fn subscribe(&mut self, topic: &str) -> Result<(), Failure> {
-        self.0.subscribe(topic)?;
+        self.connection.subscribe(topic)?;
         self.await_event(|received| matches!(received, Received::Subscription { .. })).map(drop)
     }
 
     /// Acknowledges everything heard.
     pub fn acknowledge(&mut self) -> Result<(), Failure> {
-        Ok(self.0.acknowledge()?)
+        Ok(self.connection.acknowledge()?)
     }
 
     /// Ends the connection, acknowledging nothing more, and keeps what a phone keeps.
     pub fn leave(self) -> Session {
-        let mut session = self.0.end();
+        let mut session = self.connection.end();
         // The time to come back is the test's business.
         session.disconnected(0);
         session
     }
 
     fn next(&mut self, patience: Duration) -> Result<Option<Received>, ConnectionError> {
-        self.0.receive(patience)
+        self.connection.receive(patience)
     }
 }
 

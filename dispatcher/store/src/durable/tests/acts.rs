@@ -223,11 +223,8 @@ impl World {
         let stream = self.rng.random_range(STREAM_ALL + 1..Self::topics().end);
         let (member, id) = (self.rng.random_bool(0.6), DeviceId(device));
         let seq = self.hub.head(At::Topic(self.hub.phones[&device].app.0, stream));
-        let fact = if member {
-            Fact::Joined { device: id, stream, seq }
-        } else {
-            Fact::Left { device: id, stream }
-        };
+        let fact =
+            if member { Fact::Joined { device: id, stream, seq } } else { Fact::Left { device: id, stream } };
         self.store.record(&fact);
         self.open.items.push(Item::Member { device, stream, seq, member });
         self.tell(|| format!("{fact:?}"));
@@ -239,12 +236,8 @@ impl World {
 
     /// One message is taken away.
     fn give_up_one(&mut self) {
-        let all: Vec<(At, Seq)> = self
-            .hub
-            .waiting
-            .iter()
-            .flat_map(|(at, queue)| queue.keys().map(|seq| (*at, *seq)))
-            .collect();
+        let all: Vec<(At, Seq)> =
+            self.hub.waiting.iter().flat_map(|(at, queue)| queue.keys().map(|seq| (*at, *seq))).collect();
         if let Some((at, seq)) = self.pick(&all) {
             let outcome = self.outcome();
             self.give_up_entry(at, seq, outcome);

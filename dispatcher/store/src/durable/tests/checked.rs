@@ -51,7 +51,9 @@ impl Log for Checked {
         }
         assert!(puts.clone().all(|(space, _)| *space != Space::Log), "rows are no puts");
         assert!(
-            removes.clone().all(|(space, key)| *space != Space::Log || key[..] < commit.number.to_be_bytes()[..]),
+            removes
+                .clone()
+                .all(|(space, key)| *space != Space::Log || key[..] < commit.number.to_be_bytes()[..]),
             "only older rows are removed"
         );
         let facts: Result<Vec<_>, _> = Facts::new(&commit.row).collect();

@@ -27,8 +27,7 @@ fn heads(hub: &Hub) -> BTreeMap<(u16, u32), u64> {
 }
 
 fn same_receipt(wanted: &Hub, found: &Hub, place: u32, found_place: u32, id: MessageId) {
-    let (wanted_receipt, receipt) =
-        (&wanted.receipts[place as usize], &found.receipts[found_place as usize]);
+    let (wanted_receipt, receipt) = (&wanted.receipts[place as usize], &found.receipts[found_place as usize]);
     assert_eq!((wanted_receipt.id, receipt.id), (id, id));
     if !wanted_receipt.gone {
         let counts = (wanted_receipt.targeted, wanted_receipt.done);
@@ -40,5 +39,8 @@ fn same_receipt(wanted: &Hub, found: &Hub, place: u32, found_place: u32, id: Mes
         (matches!(at, At::Topic(..)) && mine > 0, mine)
     };
     let (topic, waiting) = found.waiting.iter().map(waits).fold((false, 0), |a, b| (a.0 | b.0, a.1 + b.1));
-    assert!(topic || receipt.open() as usize == waiting, "counts of {id:?} close, though its receipt gave way");
+    assert!(
+        topic || receipt.open() as usize == waiting,
+        "counts of {id:?} close, though its receipt gave way"
+    );
 }

@@ -14,11 +14,11 @@ use serde_json::{Map, Value, json};
 use super::beside::Beside;
 use super::clerk;
 use super::crowd::{Crowd, Phase};
-use super::killer::{Killer, OnDown};
+use super::killer::{Killer, OnEvent};
 use super::ledger::{Heard, Verdict, judge};
 use super::mix;
 use super::plan::{Step, Ways, random};
-use super::push::{Promise, Push};
+use super::push::{Audience, Promise, Push};
 use super::sender::{Books, Market, Sender};
 use super::topics::Topics;
 use crate::scenarios::PATIENCE;
@@ -55,11 +55,7 @@ pub struct Campaign {
 /// What came of one.
 #[derive(Debug)]
 pub struct Outcome {
-    /// All that was sent.
-    pub pushes: Vec<Push>,
-    /// All that arrived.
-    pub phones: Vec<Heard>,
-    /// What follows from both.
+    /// What follows from all that was sent and all that arrived.
     pub verdict: Verdict,
     /// Processes killed and times the power failed; of those, the latter.
     pub kills: (u64, u64),
@@ -99,7 +95,7 @@ impl Campaign {
     pub fn run(
         &mut self,
         plan: &[Step],
-        on_down: &mut OnDown<'_>,
+        on_event: &mut OnEvent<'_>,
         report: &mut Report,
     ) -> Result<Outcome, Failure> {
         let Self { node, target, ways, senders, market, devices, seed } = self;
@@ -109,14 +105,15 @@ impl Campaign {
             return Err(format!("{} of {} phones are there", crowd.settled(), devices.len()).into());
         }
         let start = Instant::now();
-        let mut killer = Killer::new(node, on_down);
+        let mut killer = Killer::new(node, on_event);
         let books = fight(market, *senders, &mut killer, plan)?;
-        let (kills, recoveries_ms) = ((killer.kills, killer.powers), std::mem::take(&mut killer.recoveries_ms));
+        let (kills, recoveries_ms) =
+            ((killer.kills, killer.powers), std::mem::take(&mut killer.recoveries_ms));
         let fought_s = start.elapsed().as_secs_f64();
         rest(node, &crowd, devices.len(), report)?;
         let phones = crowd.end()?;
-        let mut outcome = settle(books, phones, kills);
-        receipts(market, &outcome.pushes, report)?;
+        let (mut outcome, pushes) = settle(books, &phones, kills);
+        receipts(market, &pushes, report)?;
         let trouble = market.trouble.lock().map_err(|_| "a sender panicked")?;
         outcome.figures.insert("trouble".into(), json!(*trouble));
         outcome.figures.insert("fought_s".into(), json!((fought_s * 10.0).round() / 10.0));
@@ -170,7 +167,7 @@ fn rest(node: &Node, crowd: &Crowd, phones: usize, report: &mut Report) -> Resul
 }
 
 /// Closes the books.
-fn settle(books: Vec<Books>, phones: Vec<Heard>, kills: (u64, u64)) -> Outcome {
+fn settle(books: Vec<Books>, phones: &[Heard], kills: (u64, u64)) -> (Outcome, Vec<Push>) {
     let count = |count: fn(&Books) -> u64| books.iter().map(count).sum::<u64>();
     let (requests, repeated) = (count(|books| books.requests), count(|books| books.repeated));
     let (recalls, memberships) = (count(|books| books.recalls), count(|books| books.memberships));
@@ -179,7 +176,7 @@ fn settle(books: Vec<Books>, phones: Vec<Heard>, kills: (u64, u64)) -> Outcome {
         pushes.extend(sender.pushes);
         faults.extend(sender.faults);
     }
-    let mut verdict = judge(&pushes, &phones);
+    let mut verdict = judge(&pushes, phones);
     for (name, example) in faults {
         verdict.fault(name, || example);
     }
@@ -196,7 +193,7 @@ fn settle(books: Vec<Books>, phones: Vec<Heard>, kills: (u64, u64)) -> Outcome {
         ("delivered_beside", verdict.delivered_beside),
     ];
     let figures = figures.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    Outcome { pushes, phones, verdict, kills, figures }
+    (Outcome { verdict, kills, figures }, pushes)
 }
 
 /// Receipts of some of the messages: counts that sum up, and nothing left.
@@ -207,7 +204,7 @@ fn receipts(market: &Market, pushes: &[Push], report: &mut Report) -> Result<(),
     for push in accepted.into_iter().step_by(every) {
         let answer = market.api.call("GET", &format!("messages/{}", push.id), None)?;
         seen += 1;
-        if answer.status != 200 || !is_done(&answer.body["counts"], push.promise) {
+        if answer.status != 200 || !is_done(&answer.body["counts"], push) {
             wrong.push(format!("{} {}", push.id, answer.body));
         }
     }
@@ -218,12 +215,14 @@ fn receipts(market: &Market, pushes: &[Push], report: &mut Report) -> Result<(),
 }
 
 /// Whether nothing is to be done any more for anybody a message was for, and the counts say so.
-fn is_done(counts: &Value, promise: Promise) -> bool {
+fn is_done(counts: &Value, push: &Push) -> bool {
     let Some(all) = counts.as_object() else { return false };
-    let count = |name: &str| counts[name].as_u64();
+    let count = |name: &str| counts[name].as_u64().unwrap_or(0);
     let sum: u64 = all.iter().filter(|(name, _)| *name != "targeted").filter_map(|(_, n)| n.as_u64()).sum();
-    let is_over = count("waiting") == Some(0) && count("dispatched") == Some(0);
-    count("targeted") == Some(sum) && is_over && (promise != Promise::Once || count("acked") == Some(sum))
+    // Whoever leaves a topic before its acknowledgement is heard is counted as dropped, although it has it.
+    let has_left = if matches!(push.audience, Audience::Topic(..)) { count("dropped") } else { 0 };
+    let have_it = count("acked") + has_left == sum || push.promise == Promise::AtMostOnce;
+    sum > 0 && count("targeted") == sum && count("waiting") + count("dispatched") == 0 && have_it
 }
 
 /// The middle and the largest.

@@ -59,13 +59,7 @@ pub struct Crowd {
 
 impl Crowd {
     /// Starts it: one phone a device, connecting to `target`.
-    pub fn start(
-        target: SocketAddr,
-        devices: &[Device],
-        seed: u64,
-        ways: Ways,
-        topics: Arc<Topics>,
-    ) -> Self {
+    pub fn start(target: SocketAddr, devices: &[Device], seed: u64, ways: Ways, topics: Arc<Topics>) -> Self {
         let phones = (0..).zip(devices).map(|(number, device)| Handset::new(number, *device, seed)).collect();
         let shared = Arc::new(Shared::default());
         let driver = Driver {
@@ -134,7 +128,8 @@ impl Driver {
             for at in 0..self.phones.len() {
                 self.turn(at, now_ms, phase)?;
             }
-            let count = |wanted: fn(&Handset) -> bool| self.phones.iter().filter(|phone| wanted(phone)).count();
+            let count =
+                |wanted: fn(&Handset) -> bool| self.phones.iter().filter(|phone| wanted(phone)).count();
             let settled = count(|phone| phone.is_attached() && !phone.is_changing());
             self.shared.settled.store(settled, Ordering::Relaxed);
             self.shared.passed.store(count(|phone| phone.barrier == Some(true)), Ordering::Relaxed);
@@ -152,7 +147,9 @@ impl Driver {
         match phone.link {
             Link::Away { until_ms } if until_ms <= now_ms => match connect(self.target) {
                 Ok(socket) => phone.link = Link::Connecting(socket),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => phone.disconnected(now_ms, REFUSED_MS),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    phone.disconnected(now_ms, REFUSED_MS)
+                }
                 Err(error) => return Err(error),
             },
             Link::Away { .. } | Link::Connecting(_) => {}

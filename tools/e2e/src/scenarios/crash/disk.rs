@@ -15,13 +15,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use e2e::node::Dir;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::plan::random;
+use super::plan::{Fault, random};
 use crate::Failure;
 
 mod blocks;
@@ -79,6 +80,21 @@ impl Disk {
         .into_iter()
         .map(|(name, path)| (name.to_owned(), path.display().to_string()))
         .collect()
+    }
+
+    /// Makes the disk like this, at once.
+    ///
+    /// # Errors
+    /// The control page cannot be written.
+    pub fn set(&self, fault: Fault) -> io::Result<()> {
+        let page = match fault {
+            Fault::None => [0, 0, 0],
+            Fault::Slow(ms) => [ms, 0, 0],
+            Fault::Sync(errno) => [0, errno as u32, 0],
+            Fault::Write(errno) => [0, 0, errno as u32],
+        };
+        let bytes: Vec<u8> = page.into_iter().flat_map(u32::to_ne_bytes).collect();
+        fs::OpenOptions::new().write(true).open(self.control())?.write_all_at(&bytes, 0)
     }
 
     /// Makes of the state what a loss of power leaves, the `count`-th of the campaign. Nothing may run.
@@ -145,7 +161,8 @@ impl Rebuild<'_> {
 /// Enters everything below a directory as synced.
 fn settle(dir: &Path, platter: &Path) -> io::Result<()> {
     let tree = Tree::read(dir)?;
-    tree.dirs().try_for_each(|(key, entries)| fs::write(platter.join(format!("d-{key}")), tree::sure(entries)))?;
+    tree.dirs()
+        .try_for_each(|(key, entries)| fs::write(platter.join(format!("d-{key}")), tree::sure(entries)))?;
     tree.files().try_for_each(|(key, path)| blocks::copy(path, &platter.join(format!("f-{key}"))))
 }
 

@@ -155,7 +155,8 @@ impl Handset {
     fn rejoin(&mut self, topics: &Topics) {
         let topic = self.random.random_range(0..topics.count());
         if self.change.is_none() && topics.begin_change(topic, self.number) {
-            self.change = Some(Change { topic, asked_ms: None, joins: !topics.is_member(topic, self.number) });
+            self.change =
+                Some(Change { topic, asked_ms: None, joins: !topics.is_member(topic, self.number) });
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::{Node, Process};
 
-use super::plan::{Blow, Step};
+use super::plan::{Blow, Fault, Step};
 use crate::Failure;
 
 /// Between two looks at the processes.
@@ -15,17 +15,19 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// After a shorter pause the power fails even though the dispatcher has not recovered from what was before.
 const RECOVERED_PAUSE_MS: u64 = 60;
 
-/// What has just been taken down; told before anything is started again.
+/// What has just been done to the node, and may have a part that is done to its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Down {
-    /// The dispatcher, once more: for this many times now.
+pub enum Event {
+    /// The dispatcher was killed, and is not started again before this returns: for this many times now.
     Dispatcher(u64),
-    /// Everything, with the power: for this many times now.
+    /// Everything was taken down, with the power: for this many times now.
     Power(u64),
+    /// From now on the disk is like this.
+    Disk(Fault),
 }
 
-/// What is done to the disk meanwhile.
-pub type OnDown<'a> = dyn FnMut(Down) -> Result<(), Failure> + 'a;
+/// What is done to the disk then.
+pub type OnEvent<'a> = dyn FnMut(Event) -> Result<(), Failure> + 'a;
 
 /// The hand that kills.
 pub struct Killer<'a> {
@@ -40,14 +42,14 @@ pub struct Killer<'a> {
     pub recoveries_ms: Vec<u64>,
     started: Option<Instant>,
     deaths: u64,
-    on_down: &'a mut OnDown<'a>,
+    on_event: &'a mut OnEvent<'a>,
 }
 
 impl<'a> Killer<'a> {
-    /// For this node; `on_down` may touch its disk.
-    pub fn new(node: &'a mut Node, on_down: &'a mut OnDown<'a>) -> Self {
+    /// For this node; `on_event` may touch its disk.
+    pub fn new(node: &'a mut Node, on_event: &'a mut OnEvent<'a>) -> Self {
         let (due, recoveries_ms) = (Vec::new(), Vec::new());
-        Self { node, due, kills: 0, powers: 0, recoveries_ms, started: None, deaths: 0, on_down }
+        Self { node, due, kills: 0, powers: 0, recoveries_ms, started: None, deaths: 0, on_event }
     }
 
     /// One step of the plan.
@@ -60,6 +62,7 @@ impl<'a> Killer<'a> {
         let back = Duration::from_millis(step.backoff_ms);
         match step.blow {
             Blow::None => Ok(()),
+            Blow::Disk(fault) => (self.on_event)(Event::Disk(fault)),
             Blow::Worker(worker) => self.kill(&[Process::Worker(worker)], back),
             Blow::Dispatcher => self.kill(&[Process::Dispatcher], back),
             Blow::Both(worker) => self.kill(&[Process::Dispatcher, Process::Worker(worker)], back),
@@ -117,7 +120,7 @@ impl<'a> Killer<'a> {
         }
         if victims.contains(&Process::Dispatcher) {
             (self.deaths, self.started) = (self.deaths + 1, None);
-            (self.on_down)(Down::Dispatcher(self.deaths))?;
+            (self.on_event)(Event::Dispatcher(self.deaths))?;
         }
         Ok(())
     }
@@ -129,13 +132,16 @@ impl<'a> Killer<'a> {
             self.node.kill9(*process);
         }
         (self.kills, self.powers, self.started) = (self.kills + 1, self.powers + 1, None);
-        (self.on_down)(Down::Power(self.powers))?;
+        (self.on_event)(Event::Power(self.powers))?;
         self.due = everything.iter().map(|process| (*process, Instant::now() + back)).collect();
         Ok(())
     }
 
     /// Looks after the processes until `done`.
-    fn look_until(&mut self, mut done: impl FnMut(&mut Self) -> Result<bool, Failure>) -> Result<(), Failure> {
+    fn look_until(
+        &mut self,
+        mut done: impl FnMut(&mut Self) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + READY_PATIENCE;
         loop {
             self.look()?;

@@ -102,7 +102,8 @@ pub fn judge(pushes: &[Push], phones: &[Heard]) -> Verdict {
     let mut got: HashSet<(u16, Tag)> = HashSet::new();
     for (phone, heard) in (0..).zip(phones) {
         for (place, tag) in &heard.taken {
-            let Some((tag, push)) = tag.and_then(|tag| Some((tag, addressed(by_tag.get(&tag)?, phone)))) else {
+            let Some((tag, push)) = tag.and_then(|tag| Some((tag, addressed(by_tag.get(&tag)?, phone))))
+            else {
                 verdict.fault("corrupted", || format!("phone {phone} at {place:?}"));
                 continue;
             };
@@ -132,11 +133,7 @@ fn addressed<'a>(pushes: &[&'a Push], phone: u16) -> Option<&'a Push> {
 }
 
 /// Whether the topic has come under this number before, or under none.
-fn is_own_stream(
-    streams: &mut HashMap<(u64, Option<usize>), StreamId>,
-    push: &Push,
-    place: Place,
-) -> bool {
+fn is_own_stream(streams: &mut HashMap<(u64, Option<usize>), StreamId>, push: &Push, place: Place) -> bool {
     let topic = match push.audience {
         super::push::Audience::Topic(topic, _) => Some(topic),
         _ => return true,
@@ -169,19 +166,16 @@ fn order(verdict: &mut Verdict, by_tag: &HashMap<Tag, Vec<&Push>>, phone: u16, h
 }
 
 /// A number has one message for good, in a stream of many for all of them.
-fn numbers(
-    verdict: &mut Verdict,
-    shared: &mut HashMap<Place, Option<Tag>>,
-    phone: u16,
-    heard: &Heard,
-) {
+fn numbers(verdict: &mut Verdict, shared: &mut HashMap<Place, Option<Tag>>, phone: u16, heard: &Heard) {
     for place in &heard.reused {
         verdict.fault("reused", || format!("phone {phone} finds another message at {place:?}"));
     }
-    for (place, tag) in heard.seen.iter().filter(|(place, tag)| place.stream != STREAM_INBOX && tag.is_some()) {
+    for (place, tag) in heard.seen.iter().filter(|(place, tag)| place.stream != STREAM_INBOX && tag.is_some())
+    {
         let first = *shared.entry(*place).or_insert(*tag);
         if first != *tag {
-            verdict.fault("reused", || format!("phone {phone} has {tag:?} at {place:?}, another one {first:?}"));
+            verdict
+                .fault("reused", || format!("phone {phone} has {tag:?} at {place:?}, another one {first:?}"));
         }
     }
     for _ in 0..heard.epoch_changes {

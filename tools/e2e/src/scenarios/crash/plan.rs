@@ -23,6 +23,19 @@ pub fn random(seed: u64, actor: &str, number: u64) -> SmallRng {
     SmallRng::seed_from_u64(seed ^ name ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
+/// What is wrong with the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Each sync takes so many milliseconds longer.
+    Slow(u32),
+    /// Each sync fails with this error.
+    Sync(i32),
+    /// Each write fails with this error.
+    Write(i32),
+}
+
 /// What is killed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blow {
@@ -40,13 +53,15 @@ pub enum Blow {
     Node,
     /// Every process, and of the disk only what it had to have.
     Power,
+    /// Nobody; the disk is like this from now on.
+    Disk(Fault),
 }
 
 impl Blow {
     /// How many processes it kills, on a node of so many workers; the loss of power is one event.
     pub fn kills(self, workers: usize) -> u64 {
         match self {
-            Self::None => 0,
+            Self::None | Self::Disk(_) => 0,
             Self::Worker(_) | Self::Dispatcher | Self::Power => 1,
             Self::Twice(_) | Self::Both(_) => 2,
             Self::Node => workers as u64 + 1,
@@ -165,10 +180,14 @@ mod tests {
             assert_eq!(plan, kills(7, 301, 3, victims));
             assert_ne!(plan, kills(8, 301, 3, victims));
         }
-        assert!(kills(7, 301, 3, Victims::Workers).iter().all(|step| matches!(step.blow, Blow::Worker(0..3))));
+        assert!(
+            kills(7, 301, 3, Victims::Workers).iter().all(|step| matches!(step.blow, Blow::Worker(0..3)))
+        );
         let powers = kills(7, 301, 3, Victims::Power).iter().filter(|step| step.blow == Blow::Power).count();
         assert!(powers > 100, "{powers}");
         let all = kills(7, 301, 3, Victims::All);
-        assert!(all.iter().any(|step| step.blow == Blow::Node) && all.iter().all(|step| step.blow != Blow::Power));
+        assert!(
+            all.iter().any(|step| step.blow == Blow::Node) && all.iter().all(|step| step.blow != Blow::Power)
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use wire::STREAM_INBOX;
 
 use super::campaign::Campaign;
-use super::killer::Down;
+use super::killer::Event;
 use super::plan::Ways;
 use crate::scenarios::dropping::proxy::{Defect, Proxy};
 use crate::{Failure, Options, Report};
@@ -56,7 +56,7 @@ impl Sabotage {
     }
 
     /// What it does to the store of the node in this directory.
-    pub fn store(&self, node: &Path) -> Rollback {
+    pub fn rollback(&self, node: &Path) -> Rollback {
         let rolls = matches!(self, Self::Rollback);
         Rollback { store: node.join("state/store"), copy: node.join("older"), rolls }
     }
@@ -78,11 +78,11 @@ pub struct Rollback {
 }
 
 impl Rollback {
-    /// The dispatcher is down.
-    pub fn on_down(&mut self, down: Down) -> Result<(), Failure> {
-        match down {
-            Down::Dispatcher(deaths) if self.rolls && deaths == ROLLBACK.0 => copy(&self.store, &self.copy),
-            Down::Dispatcher(deaths) if self.rolls && deaths == ROLLBACK.1 => {
+    /// The dispatcher may be down.
+    pub fn on_event(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Dispatcher(deaths) if self.rolls && deaths == ROLLBACK.0 => copy(&self.store, &self.copy),
+            Event::Dispatcher(deaths) if self.rolls && deaths == ROLLBACK.1 => {
                 std::fs::remove_dir_all(&self.store)?;
                 copy(&self.copy, &self.store)
             }

@@ -225,7 +225,9 @@ impl<'a> Sender<'a> {
                 Ok(answer) => match self.take(request, &answer) {
                     Taken::All => return true,
                     Taken::Later(wait_ms) => wait_ms,
-                    Taken::Never => return self.give_up(request, &format!("{} {}", answer.status, answer.body)),
+                    Taken::Never => {
+                        return self.give_up(request, &format!("{} {}", answer.status, answer.body));
+                    }
                 },
             };
             thread::sleep(Duration::from_millis(wait_ms));

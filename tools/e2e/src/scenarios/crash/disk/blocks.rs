@@ -1,9 +1,9 @@
 //! What becomes of one file's unsynced bytes.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rand::rngs::SmallRng;
@@ -74,7 +74,8 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn write_sparse(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let file = File::create(path)?;
+    // For nobody else, as keys have to be.
+    let file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
     file.set_len(bytes.len() as u64)?;
     for (at, block) in (0..).step_by(BLOCK_BYTES as usize).zip(bytes.chunks(BLOCK_BYTES as usize)) {
         if block.iter().any(|byte| *byte != 0) {
@@ -113,8 +114,10 @@ pub fn mix(synced: &[u8], written: &[u8], random: &mut SmallRng, loss: &mut Loss
         tear(&mut disk, synced, written, block.clone(), is_garbage, random);
     }
     loss.blocks += at_stake.len() as u64;
-    loss.blocks_lost +=
-        at_stake.iter().filter(|block| disk.get((*block).clone()) != Some(&written[(*block).clone()])).count() as u64;
+    loss.blocks_lost += at_stake
+        .iter()
+        .filter(|block| disk.get((*block).clone()) != Some(&written[(*block).clone()]))
+        .count() as u64;
     disk
 }
 

@@ -53,7 +53,8 @@ fn a_name_is_as_synced_or_as_after_some_of_the_changes_since() {
         let note = |names: &[&str]| {
             let tree = Tree::read(&state).unwrap();
             let entries: Vec<Entry> = tree.entries(&tree.key(&state).unwrap()).unwrap();
-            let names: Vec<Entry> = entries.into_iter().filter(|entry| names.contains(&&*entry.name)).collect();
+            let names: Vec<Entry> =
+                entries.into_iter().filter(|entry| names.contains(&&*entry.name)).collect();
             tree::sure(&names).replace("sure\n", "then\n")
         };
         fs::write(state.join("new"), b"never synced").unwrap();

@@ -106,7 +106,9 @@ pub fn versions(record: &Path) -> io::Result<Vec<Vec<Entry>>> {
     for line in text.lines() {
         match (line, versions.last_mut()) {
             ("sure" | "then", _) => versions.push(Vec::new()),
-            (line, Some(version)) => version.push(entry(line).ok_or_else(|| io::Error::other(line.to_owned()))?),
+            (line, Some(version)) => {
+                version.push(entry(line).ok_or_else(|| io::Error::other(line.to_owned()))?)
+            }
             (line, None) => return Err(io::Error::other(line.to_owned())),
         }
     }

@@ -40,9 +40,15 @@ fn faults(phones: &[Heard]) -> Vec<(&'static str, u64)> {
 
 #[test]
 fn what_is_right_has_no_fault() {
-    let phones = [heard(&[(0, 1, 1), (0, 2, 2), (1, 1, 5), (0, 3, 3)]), heard(&[(2, 1, 4), (0, 1, 3), (1, 1, 5)])];
+    let phones =
+        [heard(&[(0, 1, 1), (0, 2, 2), (1, 1, 5), (0, 3, 3)]), heard(&[(2, 1, 4), (0, 1, 3), (1, 1, 5)])];
     let verdict = judge(&pushes(), &phones);
-    assert_eq!((verdict.accepted, verdict.delivered, verdict.faults.len()), (7, 7, 0), "{:?}", verdict.examples);
+    assert_eq!(
+        (verdict.accepted, verdict.delivered, verdict.faults.len()),
+        (7, 7, 0),
+        "{:?}",
+        verdict.examples
+    );
 }
 
 #[test]
@@ -52,10 +58,21 @@ fn each_fault_has_its_name() {
     assert_eq!(first(&[(0, 1, 1), (0, 3, 3), (1, 1, 5)]), [("lost", 1)]);
     assert_eq!(first(&[(0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 4, 3), (1, 1, 5)]), [("duplicated", 1)]);
     assert_eq!(first(&[(0, 1, 1), (0, 2, 2), (0, 3, 3), (0, 0, 2), (1, 1, 5)]), [("duplicated", 1)]);
-    assert_eq!(first(&[(0, 1, 2), (0, 2, 1), (0, 3, 3), (1, 1, 5)]), [("reordered", 1)], "the sender's order");
-    assert_eq!(first(&[(0, 1, 1), (0, 3, 2), (0, 2, 3), (1, 1, 5)]), [("reordered", 1)], "the numbers' order");
+    assert_eq!(
+        first(&[(0, 1, 2), (0, 2, 1), (0, 3, 3), (1, 1, 5)]),
+        [("reordered", 1)],
+        "the sender's order"
+    );
+    assert_eq!(
+        first(&[(0, 1, 1), (0, 3, 2), (0, 2, 3), (1, 1, 5)]),
+        [("reordered", 1)],
+        "the numbers' order"
+    );
     assert_eq!(first(&[(0, 1, 1), (0, 2, 2), (0, 3, 3), (1, 1, 5), (2, 1, 4)]), [("misdelivered", 1)]);
-    assert_eq!(first(&[(0, 1, 1), (0, 2, 2), (1, 2, 3), (1, 1, 5)]), [("lost", 1), ("misdelivered", 1), ("reordered", 1)]);
+    assert_eq!(
+        first(&[(0, 1, 1), (0, 2, 2), (1, 2, 3), (1, 1, 5)]),
+        [("lost", 1), ("misdelivered", 1), ("reordered", 1)]
+    );
     let mut damaged = heard(&[(0, 1, 1), (0, 2, 2), (1, 1, 5)]);
     damaged.taken.push((place(0, 3), None));
     assert_eq!(faults(&[damaged, good()]), [("corrupted", 1), ("lost", 1)]);
