@@ -11,6 +11,7 @@
 
 use crate::config::ANSWERS_FORGOTTEN_MAX;
 use crate::core::{App, Core};
+use crate::limits::ENTRY_BYTES;
 use crate::link::TopicKey;
 use crate::receipts::{Receipts, Ref};
 use api::{Durability, Refusal};
@@ -25,8 +26,6 @@ use wire::{AppId, DeviceId, MessageId, STREAM_ALL, Seq, StreamId};
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Milliseconds that acknowledgements and the like wait for a batch with messages to go with.
 const LAZY_MS: u64 = 100;
-/// What an entry counts besides its body.
-const ENTRY_BYTES: usize = 64;
 /// What a sender that the store refused is told to wait, in milliseconds.
 pub const STORE_RETRY_MS: u32 = 1000;
 

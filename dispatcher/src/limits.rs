@@ -11,7 +11,7 @@ use store::{Stream, Usage};
 use wire::{AppId, DeviceId};
 
 /// What an entry counts besides its body, as the store counts it.
-const ENTRY_BYTES: usize = 104;
+pub const ENTRY_BYTES: usize = 104;
 
 /// Whether a message may wait.
 pub enum Room {

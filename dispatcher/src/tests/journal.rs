@@ -88,7 +88,7 @@ pub struct Journal {
     pub since_ms: Option<u64>,
     pub verdict: Option<Verdict>,
     pub platters: Facts,
-    ghost: Option<Facts>,
+    ghost: Option<(Facts, Vec<Op>)>,
     /// The last batch failed, as far as the hub knows.
     pub failed: bool,
 }
@@ -101,6 +101,12 @@ impl Journal {
     /// Everything staged, in order.
     pub fn staged(&self) -> impl Iterator<Item = &Op> {
         self.under_way.iter().chain(&self.open)
+    }
+
+    /// Whether the hub is about to find that nothing is under way, and that calls wait for nothing but their answers.
+    pub fn is_idle(&self) -> bool {
+        let is_over = self.since_ms.is_none() || self.verdict == Some(Verdict::Settled);
+        is_over && self.open.iter().all(|op| matches!(op, Op::Call(_)))
     }
 
     /// The hub has handed its open batch over.
@@ -120,7 +126,7 @@ impl Journal {
         if applied {
             let mut ghost = self.platters.clone();
             ghost.apply(&self.under_way);
-            self.ghost = Some(ghost);
+            self.ghost = Some((ghost, self.under_way.clone()));
         }
         self.verdict = Some(Verdict::Failed);
     }
@@ -131,13 +137,21 @@ impl Journal {
         std::mem::take(&mut self.under_way)
     }
 
-    /// The hub is dead; `keep` is whether a commit under way got to the platters. What it never heard of is lost.
-    pub fn crash(&mut self, keep: bool) {
+    /// The hub is dead; `keep` is whether a commit under way got to the platters. Returns what is there that it
+    /// never heard of; the rest of what it never heard of is lost.
+    pub fn crash(&mut self, keep: bool) -> Vec<Op> {
         if keep && self.since_ms.is_some() && self.verdict.is_none() {
             self.written();
-        } else if let Some(ghost) = self.ghost.take() {
-            self.platters = ghost;
         }
+        let unheard = match (self.verdict, self.ghost.take()) {
+            (Some(Verdict::Settled), _) => std::mem::take(&mut self.under_way),
+            (_, Some((platters, ops))) => {
+                self.platters = platters;
+                ops
+            }
+            (_, None) => Vec::new(),
+        };
         *self = Self { platters: std::mem::take(&mut self.platters), ..Self::default() };
+        unheard
     }
 }

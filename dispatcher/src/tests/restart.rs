@@ -1,5 +1,6 @@
 //! Dispatchers end, in all ways, and others take their place.
 
+use super::journal::Op;
 use super::ledger::State;
 use super::world::World;
 use crate::answers::Answer;
@@ -21,9 +22,9 @@ impl World {
         if let Some(disk) = &self.setup.disk {
             disk.crash(keep);
         }
-        self.journal.crash(keep);
+        let unheard = self.journal.crash(keep);
         self.reopen();
-        self.take_back();
+        self.take_back(&unheard);
         self.seen.one("killed");
     }
 
@@ -33,15 +34,26 @@ impl World {
         let before = self.dump();
         self.reopen();
         if !self.is_durable() {
-            return self.take_back();
+            return self.take_back(&[]);
         }
         self.journal.crash(false);
-        self.take_back();
+        self.take_back(&[]);
         before.compare(&self.dump());
     }
 
     /// Another dispatcher takes the place of this one, which is not asked.
     pub fn reopen(&mut self) {
+        if self.told && std::env::var("DBG").is_ok() { // DBG
+            if let Some(disk) = &self.setup.disk { // DBG
+                for ((space, key), row) in disk.platters().iter() { // DBG
+                    if *space == store::Space::Log { // DBG
+                        eprintln!("DBG row {key:?}"); // DBG
+                        for f in store::Facts::new(row) { let mut t = format!("{f:?}"); t.truncate(260); eprintln!("DBG    {t}"); } // DBG
+                    } else if *space == store::Space::Devices { eprintln!("DBG device {key:?} {:?}", store::Device::decode(row)); } // DBG
+                    else { eprintln!("DBG {space:?} {key:?} {} bytes", row.len()); } // DBG
+                } // DBG
+            } // DBG
+        } // DBG
         self.incarnation += 1;
         // Ids of messages name their millisecond, and no dispatcher starts in that in which another ended.
         let now_ms = self.core.now_ms + 1;
@@ -52,8 +64,8 @@ impl World {
         self.workers.iter_mut().for_each(|w| w.cut = true);
     }
 
-    /// What the simulation expects of a new dispatcher.
-    fn take_back(&mut self) {
+    /// What the simulation expects of a new dispatcher, which finds things that the last one never heard of.
+    fn take_back(&mut self, unheard: &[Op]) {
         if !self.is_durable() {
             self.journal = super::journal::Journal::default();
         }
@@ -62,6 +74,11 @@ impl World {
         (self.known, self.members, self.asked) =
             (platters.known.clone(), platters.members.clone(), platters.members.clone());
         self.names_come_back();
+        for op in unheard {
+            if let Op::Member { device, stream, member: false, before } = *op {
+                self.excuse_member(device, stream, before);
+            }
+        }
         let mut arrived = Vec::new();
         for tag in 0..self.ledger.sent.len() {
             let sent = &mut self.ledger.sent[tag];

@@ -56,6 +56,7 @@ impl Setup {
                 log_bytes_min: *pick(rng, &[0, 200, 3000]),
                 log_factor: *pick(rng, &[1, 2]),
                 moved_bytes_max: *pick(rng, &[1, 300, 4 << 20]),
+                rows_max: 8,
             },
         }
     }

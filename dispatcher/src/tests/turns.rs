@@ -42,6 +42,7 @@ impl World {
 
     fn turn_with<T>(&mut self, turn: impl FnOnce(&mut Core) -> T) -> T {
         self.look();
+        let waits_for_nothing = self.journal.is_idle();
         let outcome = turn(&mut self.core);
         let mut arrived = Vec::new();
         match self.journal.verdict {
@@ -57,14 +58,26 @@ impl World {
             Some(Verdict::Failed) => self.batch_failed(),
             None => {}
         }
-        self.see_commit(&mut arrived);
+        if waits_for_nothing {
+            self.answer_at_once();
+        }
+        self.see_commit();
         self.look_after(&arrived);
         self.check_calls();
         outcome
     }
 
+    /// Calls that change nothing need no commit, and may or may not wait for the next.
+    fn answer_at_once(&mut self) {
+        let calls = self.calls.waiting.iter().filter(|(_, call)| !call.waits());
+        for number in calls.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.journal.open.retain(|op| !matches!(op, Op::Call(n) if *n == number));
+            self.answered(number, false);
+        }
+    }
+
     /// Notes whether the open batch was handed over.
-    fn see_commit(&mut self, arrived: &mut Vec<usize>) {
+    fn see_commit(&mut self) {
         let Some(disk) = self.setup.disk.clone() else { return };
         if self.journal.since_ms.is_some() {
             return;
@@ -73,12 +86,6 @@ impl World {
             check_commit(&commit);
             self.tell(format_args!("commit {} is under way", commit.number));
             self.journal.handed_over(self.core.now_ms);
-        } else if self.is_settled() {
-            // Calls that wait for nothing wait for no commit; what else was noted is for the next.
-            let ops = std::mem::take(&mut self.journal.open);
-            let (calls, rest) = ops.into_iter().partition(|op| matches!(op, Op::Call(_)));
-            self.journal.open = rest;
-            self.come_true(calls, arrived);
         }
     }
 
@@ -109,11 +116,16 @@ impl World {
         if member {
             self.members.insert((device, stream));
         } else if self.members.remove(&(device, stream)) {
-            let app = self.devices[device].app;
-            let earlier = self.ledger.sent[..before].iter_mut();
-            for sent in earlier.filter(|s| s.app == app && s.stream == Some(stream)) {
-                sent.excused.insert(device);
-            }
+            self.excuse_member(device, stream, before);
+        }
+    }
+
+    /// A device that is no member any more is not owed what came before.
+    pub fn excuse_member(&mut self, device: usize, stream: StreamId, before: usize) {
+        let app = self.devices[device].app;
+        let earlier = self.ledger.sent[..before].iter_mut();
+        for sent in earlier.filter(|s| s.app == app && s.stream == Some(stream)) {
+            sent.excused.insert(device);
         }
     }
 

@@ -55,7 +55,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Requests and events on their way: a commit and a row each.
+/// Requests and events on their way, at most: a commit, and rows.
 const UNDER_WAY_MAX: usize = 1 + FETCHES_MAX;
 /// Name of the thread.
 const THREAD: &str = "moorline-store";
@@ -67,7 +67,7 @@ pub struct DiskOptions {
     pub durability: Durability,
     /// How long it takes at most until [`Durability::Interval`] syncs.
     pub sync_interval: Duration,
-    /// Bytes of the file system that are to stay free; see [`Disk::room`].
+    /// Bytes of the file system that are to stay free; see [`Log::room`].
     pub reserve_bytes: u64,
 }
 

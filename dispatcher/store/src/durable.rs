@@ -71,9 +71,9 @@ pub struct Durable<L> {
     /// Rows on disk, oldest first: number and bytes.
     rows: VecDeque<(u64, u64)>,
     cleaning: Cleaning,
-    /// The row that is asked for, and its bytes; and what came.
-    fetching: Option<(u64, u64)>,
-    fetched: Option<Vec<u8>>,
+    /// Rows that are asked for, oldest first, with their bytes; and what came of the first of them.
+    fetching: VecDeque<(u64, u64)>,
+    fetched: VecDeque<Vec<u8>>,
     /// A row came back otherwise than it was written: nothing is cleaned until the store is opened again.
     unreadable: bool,
     /// Devices and streams whose record on disk is older than some fact in the log.
@@ -105,8 +105,8 @@ impl<L: Log> Durable<L> {
             under_way: None,
             rows: VecDeque::new(),
             cleaning: Cleaning::default(),
-            fetching: None,
-            fetched: None,
+            fetching: VecDeque::new(),
+            fetched: VecDeque::new(),
             unreadable: false,
             dirty: HashSet::with_hasher(FixedState::default()),
             dirty_heads: HashSet::with_hasher(FixedState::default()),

@@ -68,18 +68,12 @@ impl Api {
         self.request(method, &format!("/v1/apps/{}/{path}", self.app), body.as_deref(), None)
     }
 
-    /// The same with a body of exactly these bytes, under an idempotency key.
+    /// A `POST` with a body of exactly these bytes, under an idempotency key.
     ///
     /// # Errors
     /// As [`Api::call`].
-    pub fn call_once(
-        &self,
-        method: &'static str,
-        path: &str,
-        body: &str,
-        key: &str,
-    ) -> Result<Answer, HttpError> {
-        self.request(method, &format!("/v1/apps/{}/{path}", self.app), Some(body), Some(key))
+    pub fn call_once(&self, path: &str, body: &str, key: Option<&str>) -> Result<Answer, HttpError> {
+        self.request("POST", &format!("/v1/apps/{}/{path}", self.app), Some(body), key)
     }
 
     /// Has one device issued.

@@ -1,6 +1,7 @@
 //! The library, set up for what a store does: one batch at a time, big rows, hardly a read.
 
 use crate::{Commit, Space};
+use fjall::config::{BlockSizePolicy, FilterPolicy};
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use std::path::Path;
 use std::thread;
@@ -16,6 +17,8 @@ const JOURNALS_BYTES: u64 = 64 << 20;
 const LOG_MEMORY_BYTES: u64 = 8 << 20;
 /// The same for each of the other spaces.
 const SPACE_MEMORY_BYTES: u64 = 4 << 20;
+/// Bytes of a table that are read at once: a start reads all of them.
+const BLOCK_BYTES: u32 = 32 << 10;
 /// Full memories of a space that may wait for the disk when a batch comes. The library holds up whoever
 /// writes while there are four, for ever if its thread has died; with no more than this before a batch
 /// there are never four.
@@ -34,7 +37,11 @@ pub(super) struct Db {
 
 fn options(space: Space) -> KeyspaceCreateOptions {
     let memory_bytes = if space == Space::Log { LOG_MEMORY_BYTES } else { SPACE_MEMORY_BYTES };
-    KeyspaceCreateOptions::default().max_memtable_size(memory_bytes)
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(memory_bytes)
+        .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
+        // They are for keys that are not there, and nobody asks for those.
+        .filter_policy(FilterPolicy::disabled())
 }
 
 impl Db {

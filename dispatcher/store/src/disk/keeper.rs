@@ -40,7 +40,7 @@ pub(super) struct Shared {
     db: RwLock<Option<Db>>,
     /// A backup is to let go of the database.
     pub closing: AtomicBool,
-    /// See [`super::Disk::room`].
+    /// See [`crate::Log::room`].
     pub room: AtomicBool,
     /// See [`super::Faults`].
     pub faults: [AtomicU64; 4],

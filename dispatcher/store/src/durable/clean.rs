@@ -6,6 +6,7 @@
 
 use super::Durable;
 use super::batch::Touched;
+use crate::log::FETCHES_MAX;
 use crate::{Entry, Fact, Facts, Known, Log, Stream};
 use wire::{AppId, MessageId, Seq};
 
@@ -19,11 +20,13 @@ pub struct Cleaning {
     pub log_factor: u64,
     /// Bytes moved into one batch at most, a row more.
     pub moved_bytes_max: usize,
+    /// Rows asked for at a time, up to [`FETCHES_MAX`].
+    pub rows_max: usize,
 }
 
 impl Default for Cleaning {
     fn default() -> Self {
-        Self { log_bytes_min: 64 << 20, log_factor: 2, moved_bytes_max: 4 << 20 }
+        Self { log_bytes_min: 64 << 20, log_factor: 2, moved_bytes_max: 4 << 20, rows_max: FETCHES_MAX }
     }
 }
 
@@ -38,39 +41,41 @@ struct Moved<'a> {
 
 impl<L: Log> Durable<L> {
     pub(super) fn clean_rows(&mut self, known: &dyn Known) {
-        let Cleaning { log_bytes_min, log_factor, moved_bytes_max } = self.cleaning;
-        if self.open.row_bytes() < moved_bytes_max
-            && let Some(row) = self.fetched.take()
-            && let Some((number, _)) = self.fetching.take()
+        let Cleaning { log_bytes_min, log_factor, moved_bytes_max, rows_max } = self.cleaning;
+        while self.open.row_bytes() < moved_bytes_max
+            && let Some(row) = self.fetched.pop_front()
+            && let Some((number, _)) = self.fetching.pop_front()
         {
             self.clean_row(&row, known);
             self.open.remove_row(number);
         }
         let allowed = log_bytes_min.max(log_factor * self.streams.usage().bytes as u64);
-        if self.usage.log_bytes > allowed
-            && self.fetching.is_none()
+        while self.usage.log_bytes > allowed
+            && self.fetching.len() < rows_max.min(FETCHES_MAX)
             && !self.unreadable
             && let Some((number, bytes)) = self.rows.pop_front()
         {
             self.usage.log_bytes -= bytes;
-            self.fetching = Some((number, bytes));
+            self.fetching.push_back((number, bytes));
             self.disk.fetch(number);
         }
     }
 
-    /// Takes the row that was asked for. Rows go in their order, as records are as old as the oldest row: one
+    /// Takes a row that was asked for. Rows go in their order, as records are as old as the oldest row: one
     /// that is not what was written stays, and so do all behind it.
     pub(super) fn take_row(&mut self, number: u64, row: Vec<u8>) {
-        let Some(asked) = self.fetching.filter(|(asked, _)| *asked == number) else { return };
-        if row.len() as u64 == asked.1 {
-            self.fetched = Some(row);
+        let at = self.fetched.len();
+        let Some((_, bytes)) = self.fetching.get(at).filter(|(asked, _)| *asked == number) else { return };
+        if row.len() as u64 == *bytes {
+            self.fetched.push_back(row);
             return;
         }
-        self.fetching = None;
-        self.rows.push_front(asked);
-        self.usage.log_bytes += asked.1;
         self.usage.unreadable_rows += 1;
         self.unreadable = true;
+        for asked in self.fetching.drain(at..).rev() {
+            self.usage.log_bytes += asked.1;
+            self.rows.push_front(asked);
+        }
     }
 
     fn clean_row(&mut self, row: &[u8], known: &dyn Known) {

@@ -18,6 +18,8 @@ fn a_whole_store() {
         assert_eq!((&report["waiting"], &report["rows"]["log"]), (&json!(6), &json!(7)), "{report}");
         assert_eq!((&report["copy"], &report["notes"]), (&json!(false), &json!([])), "{report}");
     }
+    let report = json(&["check", word(&place.state())]);
+    assert!(report["journals"].as_u64() > Some(0) && report["tables"].as_u64() > Some(0), "{report}");
     let text = run(&["check", word(&place.state())]).expect("good");
     assert!(text.ends_with("\nwaiting   6\ngood\n"), "{text}");
     let backup = place.back_up();

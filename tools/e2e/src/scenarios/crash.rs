@@ -30,6 +30,7 @@ mod ledger;
 mod mix;
 pub mod plan;
 mod push;
+mod repeat;
 mod sabotage;
 mod sender;
 mod topics;
@@ -37,11 +38,8 @@ mod topics;
 use campaign::{Campaign, Outcome, WORKERS};
 use disk::{Disk, Loss};
 use killer::Event;
-use plan::{Fault, Victims};
+use plan::{Fault, SYNC_DELAY_MS, Victims};
 use sabotage::Sabotage;
-
-/// Milliseconds that a sync takes longer where the power is lost: about what an ordinary disk takes.
-const SYNC_DELAY_MS: u32 = 4;
 
 /// What this scenario takes beside what all do.
 #[derive(Clone, Debug, clap::Args)]
@@ -87,6 +85,7 @@ pub fn run(options: &Options, arguments: &Arguments, report: &mut Report) -> Res
     let mut rollback = sabotage.rollback(campaign.node.dir());
     let mut on_event = |event| match (event, &mut disk) {
         (Event::Power(count), Some(disk)) => disk.lose_power(count),
+        (Event::Disk(fault), Some(disk)) => Ok(disk.set(fault)?),
         (event, _) => rollback.on_event(event),
     };
     let outcome = campaign.run(&plan, &mut on_event, report)?;

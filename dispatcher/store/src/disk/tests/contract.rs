@@ -1,6 +1,7 @@
 //! What every disk must do, real or simulated.
 
 use super::support::{PATIENCE, Waiting, commit, contents, directory, expected, last_of, pattern};
+use crate::log::FETCHES_MAX;
 use crate::{Commit, Durability, Event, Log, SimDisk, SimLog, Space, StoreError};
 use std::time::Instant;
 
@@ -141,8 +142,19 @@ fn answers_a_row_and_a_commit_at_once(disk: &mut dyn Subject) {
     assert!(events.iter().any(|event| matches!(event, Event::Row(1, row) if *row == pattern(1, 300))));
     assert!(events.iter().any(|event| matches!(event, Event::Settled(commit) if commit.number == 2)));
     assert!(disk.log().poll().is_none());
-    disk.write(commit(3, 10));
-    assert_eq!(disk.row(3), pattern(3, 300), "and both can be asked again");
+    for n in 3..10 {
+        disk.write(commit(n, 10));
+    }
+    for n in 2..2 + FETCHES_MAX as u64 {
+        disk.log().fetch(n);
+    }
+    for (n, event) in (2..).zip(disk.events(FETCHES_MAX)) {
+        assert!(
+            matches!(&event, Event::Row(back, row) if *back == n && *row == pattern(n, 300)),
+            "{event:?}"
+        );
+    }
+    assert_eq!(disk.row(3), pattern(3, 300), "and more can be asked again");
 }
 
 fn takes_large_rows(disk: &mut dyn Subject) {

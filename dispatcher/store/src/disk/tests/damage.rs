@@ -1,9 +1,10 @@
 //! Every file of a store damaged in turn: it is refused and untouched, or nothing that settled is missing.
 
 use super::support::{
-    PATIENCE, Waiting, commit, copy, directory, files, fingerprint, journals, last_of, refused,
+    Contents, PATIENCE, Waiting, commit, contents, copy, directory, files, fingerprint, history, journals,
+    last_of, pattern, refused,
 };
-use crate::{Durability, Inspect, StoreError};
+use crate::{Commit, Durability, Inspect, Space, StoreError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -142,31 +143,36 @@ fn a_directory_that_is_missing_or_too_many() {
     }
 }
 
-/// Writes rows until there are so many journals, and holds a table of records back so that they stay.
-fn with_journals(directory: &Path, count: usize) {
-    let mut store = Waiting::open(directory, Durability::Process).expect("a new store");
-    let mut number = 0;
-    while journals(directory).len() < count {
-        number += 1;
-        let puts = vec![(Space::Devices, number.to_be_bytes().to_vec(), vec![0; 10])];
-        let (row, removes) = (pattern(number, 2 << 20), Vec::new());
-        store.commit(Commit { number, row, puts, removes }).expect("settled");
-    }
+#[test]
+fn a_journal_that_is_missing_between_others() {
+    let directory = directory();
+    history(directory.path(), Durability::Sync, 5);
+    let at = |number: u64| directory.path().join(format!("fjall/{number}.jnl"));
+    // As if one had been between this and the one before.
+    std::fs::write(at(2), "").expect("written");
+    assert!(refused(directory.path()).contains("lacks the journal before 2"));
+    std::fs::rename(at(2), at(1)).expect("renamed");
+    assert_eq!(last_of(&mut Waiting::open(directory.path(), Durability::Sync).expect("opens").disk, 100), 5);
 }
 
 #[test]
-fn a_journal_that_is_missing_between_others() {
-    let original = directory();
-    with_journals(original.path(), 3);
-    let all = journals(original.path());
-    let target = directory();
-    let copied = target.path().join("store");
-    copy(original.path(), &copied);
-    std::fs::remove_file(copied.join(all[1].strip_prefix(original.path()).expect("below"))).expect("removed");
-    assert!(refused(&copied).contains("lacks the journal before"));
-    // One that comes back is older than tables, and no harm.
-    std::fs::remove_dir_all(&copied).expect("removed");
-    let mut store = Waiting::open(original.path(), Durability::Process).expect("opens");
-    let before = contents(&mut store.disk);
-    drop(store);
+fn a_journal_that_comes_back_after_its_end() {
+    let directory = directory();
+    let (store, kept) = (directory.path().join("store"), directory.path().join("kept.jnl"));
+    let mut open = Waiting::open(&store, Durability::Process).expect("a new store");
+    std::fs::hard_link(store.join("fjall/0.jnl"), &kept).expect("linked");
+    let mut wanted = Contents::new();
+    // Until it is gone, and the next one too.
+    while journals(&store)[0].file_name() < Some("2.jnl".as_ref()) {
+        let number = wanted.len() as u64 / 2 + 1;
+        let (key, row) = (number.to_be_bytes().to_vec(), pattern(number, 2 << 20));
+        wanted.insert((Space::Log, key.clone()), row.clone());
+        wanted.insert((Space::Devices, key.clone()), b"record".to_vec());
+        let puts = vec![(Space::Devices, key, b"record".to_vec())];
+        open.commit(Commit { number, row, puts, ..Commit::default() }).expect("settled");
+    }
+    drop(open);
+    std::fs::rename(&kept, store.join("fjall/0.jnl")).expect("renamed");
+    let mut open = Waiting::open(&store, Durability::Process).expect("it is older than the tables");
+    assert!(contents(&mut open.disk) == wanted);
 }

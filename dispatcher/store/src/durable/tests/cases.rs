@@ -7,8 +7,8 @@ mod opening;
 
 use super::hub::{Hub, Phone};
 use crate::{
-    Body, Cleaning, Commit, Content, Done, Durability, Durable, Entry, Fact, Facts, Handed, Log, Message,
-    Options, SimDisk, SimLog, Space, Store, Stream,
+    Body, Cleaning, Commit, Content, Done, Durability, Durable, Entry, Event, Fact, Facts, Handed, Log,
+    Message, Options, SimDisk, SimLog, Space, Store, StoreError, Stream,
 };
 use std::collections::BTreeMap;
 use wire::{AppId, DeviceId, Epoch, MessageId, Seq};
@@ -18,7 +18,7 @@ const INBOX: Stream = Stream::Inbox(DeviceId(1));
 const TOPIC: Stream = Stream::Topic(APP, 7);
 
 /// Every row is cleaned as soon as it is settled.
-const AT_ONCE: Cleaning = Cleaning { log_bytes_min: 0, log_factor: 0, moved_bytes_max: 1 << 20 };
+const AT_ONCE: Cleaning = Cleaning { log_bytes_min: 0, log_factor: 0, moved_bytes_max: 1 << 20, rows_max: 1 };
 
 fn options() -> Options {
     Options {
@@ -142,4 +142,41 @@ fn copy(disk: &SimDisk) -> SimDisk {
     log.submit(Commit { number: number + 1, puts, ..Commit::default() });
     assert!(other.settle());
     other
+}
+
+/// A log whose rows come back as the test says, on a disk that has room or has not.
+struct Bent {
+    log: SimLog,
+    bend: fn(&mut Vec<u8>),
+    room: bool,
+}
+
+impl Log for Bent {
+    fn submit(&mut self, commit: Commit) {
+        self.log.submit(commit);
+    }
+
+    fn fetch(&mut self, number: u64) {
+        self.log.fetch(number);
+    }
+
+    fn poll(&mut self) -> Option<Event> {
+        let mut event = self.log.poll();
+        if let Some(Event::Row(_, row)) = &mut event {
+            (self.bend)(row);
+        }
+        event
+    }
+
+    fn scan(&mut self, space: Space, show: &mut crate::log::Show<'_>) -> Result<(), StoreError> {
+        self.log.scan(space, show)
+    }
+
+    fn room(&self) -> bool {
+        self.room
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.log.written_bytes()
+    }
 }

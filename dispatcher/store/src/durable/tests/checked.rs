@@ -87,6 +87,10 @@ impl Log for Checked {
         self.log.scan(space, show)
     }
 
+    fn room(&self) -> bool {
+        self.log.room()
+    }
+
     fn written_bytes(&self) -> u64 {
         self.log.written_bytes()
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use wire::Epoch;
 
 /// A log is cleaned from here on.
-const TINY: Cleaning = Cleaning { log_bytes_min: 2048, log_factor: 1, moved_bytes_max: 4096 };
+const TINY: Cleaning = Cleaning { log_bytes_min: 2048, log_factor: 1, moved_bytes_max: 4096, rows_max: 1 };
 
 fn options(budget_bytes: usize) -> Options {
     Options {
@@ -46,6 +46,10 @@ impl Log for Prompt {
 
     fn scan(&mut self, space: Space, show: &mut crate::log::Show<'_>) -> Result<(), StoreError> {
         self.1.scan(space, show)
+    }
+
+    fn room(&self) -> bool {
+        self.1.room()
     }
 
     fn written_bytes(&self) -> u64 {

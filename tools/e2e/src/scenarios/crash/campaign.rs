@@ -73,15 +73,10 @@ impl Campaign {
         let devices = node.backend().issue_devices(phones)?;
         let market = Market::new(node.api(), &devices, phones - phones / BESIDE_EVERY, TOPICS, seed);
         let mut random = random(seed, "members", 0);
-        for (phone, token) in (0..).zip(&market.tokens) {
+        for phone in 0..phones as u16 {
+            join(&market, market.topics.fixed(), phone)?;
             for _ in 0..random.random_range(0..=TOPICS_FIRST_MAX) {
-                let topic = random.random_range(0..TOPICS);
-                let path = format!("devices/{token}/topics/{}", Topics::name(topic));
-                let answer = market.api.call("PUT", &path, None)?;
-                if answer.status != 204 || !market.topics.begin_change(topic, phone) {
-                    return Err(format!("PUT {path}: {} {}", answer.status, answer.body).into());
-                }
-                market.topics.end_change(topic, phone, true);
+                join(&market, random.random_range(0..TOPICS), phone)?;
             }
         }
         let target = node.target();
@@ -120,6 +115,17 @@ impl Campaign {
         outcome.figures.insert("recovery_ms".into(), spread(recoveries_ms));
         Ok(outcome)
     }
+}
+
+/// Makes a phone a member, before anything is sent.
+fn join(market: &Market, topic: usize, phone: u16) -> Result<(), Failure> {
+    let path = format!("devices/{}/topics/{}", market.tokens[usize::from(phone)], Topics::name(topic));
+    let answer = market.api.call("PUT", &path, None)?;
+    if answer.status != 204 || !market.topics.begin_change(topic, phone) {
+        return Err(format!("PUT {path}: {} {}", answer.status, answer.body).into());
+    }
+    market.topics.end_change(topic, phone, true);
+    Ok(())
 }
 
 /// Everybody sends while the plan is carried out.
@@ -171,6 +177,7 @@ fn settle(books: Vec<Books>, phones: &[Heard], kills: (u64, u64)) -> (Outcome, V
     let count = |count: fn(&Books) -> u64| books.iter().map(count).sum::<u64>();
     let (requests, repeated) = (count(|books| books.requests), count(|books| books.repeated));
     let (recalls, memberships) = (count(|books| books.recalls), count(|books| books.memberships));
+    let (confused, twins) = (count(|books| books.confused), count(|books| books.twins));
     let (mut pushes, mut faults) = (Vec::new(), Vec::new());
     for sender in books {
         pushes.extend(sender.pushes);
@@ -184,6 +191,8 @@ fn settle(books: Vec<Books>, phones: &[Heard], kills: (u64, u64)) -> (Outcome, V
     let figures = [
         ("requests", requests),
         ("repeated", repeated),
+        ("confused", confused),
+        ("twins", twins),
         ("recalls", recalls),
         ("memberships", memberships),
         ("pushes", pushes.iter().filter(|push| push.promise == Promise::Once).count() as u64),

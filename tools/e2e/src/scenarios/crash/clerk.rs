@@ -43,7 +43,7 @@ pub fn run(market: &Market) -> Books {
 fn change(market: &Market, topic: usize, phone: u16, joins: bool) -> Result<(), String> {
     let method = if joins { "PUT" } else { "DELETE" };
     let path = format!("devices/{}/topics/{}", market.tokens[usize::from(phone)], Topics::name(topic));
-    while !market.abort.load(Ordering::Relaxed) {
+    while !market.is_over() {
         let wait_ms = match market.api.call(method, &path, None) {
             Ok(answer) if answer.status == 204 => return Ok(()),
             Ok(answer) => {

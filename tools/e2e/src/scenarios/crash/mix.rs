@@ -54,15 +54,22 @@ fn batch(sender: &mut Sender<'_>) -> Request {
             bodies.push(body);
         }
     }
+    let key = sender.next_key();
+    let names_each = sender.random.random_bool(0.4);
+    if names_each {
+        for (n, body) in bodies.iter_mut().enumerate() {
+            body["idempotency_key"] = json!(format!("{key}-{n}"));
+        }
+    }
     let body = json!({ "messages": bodies }).to_string();
-    Request { path: "messages:batch", body, key: sender.next_key(), pushes, topic: None }
+    let key = Some(key).filter(|_| !names_each);
+    Request { path: "messages:batch", body, key, pushes, topic: None }
 }
 
 fn list(sender: &mut Sender<'_>) -> Request {
     let count = sender.random.random_range(1..=LIST_MAX);
     let phones = sender.any_phones(count);
-    let tokens: Vec<&str> = phones.iter().map(|phone| &*sender.market.tokens[usize::from(*phone)]).collect();
-    let target = json!({ "tokens": tokens });
+    let target = sender.to_list(&phones);
     let (push, body) = sender.next(Audience::Inbox(phones), target);
     sender.single(push, &body, None)
 }
@@ -84,6 +91,12 @@ impl Sender<'_> {
     /// A target: one phone.
     pub fn to(&self, phone: u16) -> Value {
         json!({ "token": self.market.tokens[usize::from(phone)] })
+    }
+
+    /// A target: several phones.
+    pub fn to_list(&self, phones: &[u16]) -> Value {
+        let token = |phone: &u16| &*self.market.tokens[usize::from(*phone)];
+        json!({ "tokens": phones.iter().map(token).collect::<Vec<&str>>() })
     }
 
     fn any_phone(&mut self) -> u16 {
@@ -113,6 +126,7 @@ impl Sender<'_> {
 
     /// A request of one message.
     pub fn single(&mut self, push: Push, body: &Value, topic: Option<usize>) -> Request {
-        Request { path: "messages", body: body.to_string(), key: self.next_key(), pushes: vec![push], topic }
+        let key = Some(self.next_key());
+        Request { path: "messages", body: body.to_string(), key, pushes: vec![push], topic }
     }
 }

@@ -15,6 +15,14 @@ const PAUSE_MS: Range<u64> = 20..500;
 /// Milliseconds after which a dispatcher that has just been started is killed again.
 const AGAIN_MS: Range<u64> = 0..60;
 
+/// How likely the disk fails for a moment before a step, where the power is lost.
+const BURSTS: f64 = 0.15;
+/// Milliseconds that a sync takes longer in such a moment.
+const BURST_SLOW_MS: u32 = 300;
+/// Milliseconds that a sync takes longer where the power is lost: about what an ordinary disk takes, as one that is
+/// never caught in the middle proves nothing.
+pub const SYNC_DELAY_MS: u32 = 4;
+
 /// The choices of one actor: of its own, whatever others draw.
 pub fn random(seed: u64, actor: &str, number: u64) -> SmallRng {
     let name = actor.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -98,6 +106,9 @@ pub fn kills(seed: u64, kills: u64, workers: usize, victims: Victims) -> Vec<Ste
     let mut random = random(seed, "killer", 0);
     let (mut steps, mut left) = (Vec::new(), kills);
     while left > 0 {
+        if victims == Victims::Power && random.random_bool(BURSTS) {
+            steps.extend(burst(&mut random));
+        }
         let worker = random.random_range(0..workers);
         let blow = match (victims, random.random_range(0..100)) {
             (Victims::None, _) => Blow::None,
@@ -115,6 +126,23 @@ pub fn kills(seed: u64, kills: u64, workers: usize, victims: Victims) -> Vec<Ste
         steps.push(Step { pause_ms, blow, backoff_ms });
     }
     steps
+}
+
+/// The disk fails for a moment, or hangs; then it is well, and the next step follows.
+fn burst(random: &mut SmallRng) -> [Step; 3] {
+    let fault = match random.random_range(0..4) {
+        0 => Fault::Slow(BURST_SLOW_MS),
+        1 => Fault::Write(libc::ENOSPC),
+        2 => Fault::Write(libc::EIO),
+        _ => Fault::Sync(libc::EIO),
+    };
+    let step = |pause_ms, blow| Step { pause_ms, blow, backoff_ms: 0 };
+    let lasts_ms = random.random_range(PAUSE_MS);
+    [
+        step(random.random_range(PAUSE_MS), Blow::Disk(fault)),
+        step(lasts_ms, Blow::None),
+        step(0, Blow::Disk(Fault::Slow(SYNC_DELAY_MS))),
+    ]
 }
 
 /// How a phone ends its connection.

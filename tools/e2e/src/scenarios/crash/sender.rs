@@ -25,15 +25,17 @@ use super::push::{Promise, Push};
 use super::topics::Topics;
 
 /// Longest time for a request to be accepted; only a broken node takes it.
-const ACCEPT_PATIENCE: Duration = Duration::from_secs(90);
+pub const ACCEPT_PATIENCE: Duration = Duration::from_secs(90);
 /// Milliseconds until a call without an answer is repeated, at most.
-const RETRY_MS_MAX: u64 = 40;
+pub const RETRY_MS_MAX: u64 = 40;
 /// Milliseconds between two requests of a sender, at most.
 const PAUSE_MS_MAX: u64 = 12;
 /// Accepted requests that a sender remembers, to ask for them again.
 const REMEMBERED_MAX: usize = 64;
 /// How likely a sender repeats one of those instead of sending something new.
 const REPEATS: f64 = 0.03;
+/// How likely it sends something new twice at the same time.
+const TWINS: f64 = 0.03;
 
 /// What all senders share.
 #[derive(Debug)]
@@ -71,6 +73,11 @@ impl Market {
         }
     }
 
+    /// Whether there is no node any more.
+    pub fn is_over(&self) -> bool {
+        self.abort.load(Ordering::Relaxed)
+    }
+
     /// Counts a call that was refused or not answered.
     pub fn trouble(&self, code: &str) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,6 +94,10 @@ pub struct Books {
     pub requests: u64,
     /// Accepted requests that were repeated, and answered as the first time.
     pub repeated: u64,
+    /// Keys that were tried with another request, and refused.
+    pub confused: u64,
+    /// Requests sent twice at the same time.
+    pub twins: u64,
     /// Messages taken back.
     pub recalls: u64,
     /// Memberships changed.
@@ -102,8 +113,8 @@ pub struct Request {
     pub path: &'static str,
     /// The body, the same in every repetition.
     pub body: String,
-    /// Its key, unless its items have their own.
-    pub key: String,
+    /// Its idempotency key; `None` where each message has its own.
+    pub key: Option<String>,
     /// The messages in it, in their order.
     pub pushes: Vec<Push>,
     /// The topic that must not change meanwhile.
@@ -123,7 +134,8 @@ pub struct Sender<'a> {
     /// Serial of its next tag.
     pub serial: u64,
     requests: u64,
-    remembered: VecDeque<Request>,
+    /// Accepted ones, to be asked for again.
+    pub remembered: VecDeque<Request>,
 }
 
 impl<'a> Sender<'a> {
@@ -155,7 +167,11 @@ impl<'a> Sender<'a> {
 
     /// Has a request accepted, and enters what it brings.
     pub fn send(&mut self, mut request: Request) {
-        let is_accepted = self.have_accepted(&mut request);
+        let is_accepted = if self.random.random_bool(TWINS) {
+            self.send_twice(&mut request)
+        } else {
+            self.have_accepted(&mut request)
+        };
         if let Some(topic) = request.topic {
             self.market.topics.end_push(topic);
         }
@@ -178,7 +194,7 @@ impl<'a> Sender<'a> {
         push.promise = Promise::AtMostOnce;
         let path = format!("messages/{}", push.id);
         let deadline = Instant::now() + ACCEPT_PATIENCE;
-        while Instant::now() < deadline && !self.market.abort.load(Ordering::Relaxed) {
+        while Instant::now() < deadline && !self.market.is_over() {
             let wait_ms = match self.market.api.call("DELETE", &path, None) {
                 Ok(answer) if answer.status == 200 => {
                     self.books.recalls += 1;
@@ -201,22 +217,11 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Asks again for something accepted, maybe before a crash: the answer must be the first one.
-    fn repeat(&mut self) {
-        let at = self.random.random_range(0..self.remembered.len());
-        let Some(mut request) = self.remembered.remove(at) else { return };
-        if self.have_accepted(&mut request) {
-            self.books.repeated += 1;
-        }
-        // What it asks for may be forgotten by now only if the node says so; it goes to the end of the queue.
-        self.remembered.push_back(request);
-    }
-
     /// Calls until every message of the request is accepted; whether that came to be.
-    fn have_accepted(&mut self, request: &mut Request) -> bool {
+    pub fn have_accepted(&mut self, request: &mut Request) -> bool {
         let deadline = Instant::now() + ACCEPT_PATIENCE;
-        while Instant::now() < deadline && !self.market.abort.load(Ordering::Relaxed) {
-            let answer = self.market.api.call_once("POST", request.path, &request.body, &request.key);
+        while Instant::now() < deadline && !self.market.is_over() {
+            let answer = self.market.api.call_once(request.path, &request.body, request.key.as_deref());
             let wait_ms = match answer {
                 Err(_) => {
                     self.market.trouble("unanswered");
@@ -236,7 +241,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Books what an answer says.
-    fn take(&mut self, request: &mut Request, answer: &Answer) -> Taken {
+    pub fn take(&mut self, request: &mut Request, answer: &Answer) -> Taken {
         match answer.status {
             202 => self.accept(request, 0, &answer.body),
             200 => {
@@ -292,14 +297,14 @@ impl<'a> Sender<'a> {
             push.promise = Promise::AtMostOnce;
             push.is_ordered = false;
         }
-        self.books.faults.push(("refused", format!("{}: {why}", request.key)));
+        self.books.faults.push(("refused", format!("{:?}: {why}", request.key)));
         false
     }
 }
 
 /// What an answer means for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taken {
+pub enum Taken {
     /// Everything is accepted.
     All,
     /// To be repeated after so many milliseconds.

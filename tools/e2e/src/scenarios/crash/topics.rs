@@ -24,14 +24,19 @@ struct Topic {
 pub struct Topics(Mutex<Vec<Topic>>);
 
 impl Topics {
-    /// So many, without members.
+    /// So many, and one that is fixed; none has members.
     pub fn new(count: usize) -> Self {
-        Self(Mutex::new((0..count).map(|_| Topic::default()).collect()))
+        Self(Mutex::new((0..=count).map(|_| Topic::default()).collect()))
     }
 
-    /// How many there are.
+    /// How many there are to join and to leave.
     pub fn count(&self) -> usize {
-        self.lock().len()
+        self.fixed()
+    }
+
+    /// The one whose members stay, as it has messages that may never arrive.
+    pub fn fixed(&self) -> usize {
+        self.lock().len() - 1
     }
 
     /// The name of one.

@@ -1,7 +1,7 @@
 //! Batches that fail, whether they are on disk or not.
 
 use super::*;
-use crate::{Outcome, StoreError};
+use crate::Outcome;
 use wire::STREAM_INBOX;
 
 fn body() -> Body {
@@ -126,6 +126,18 @@ fn a_store_says_that_its_disk_is_slow() {
     assert_eq!(store.ready(1000 + late), Err(StoreError::Slow { ms: late }));
     assert!(disk.settle());
     assert_eq!((store.settled(), store.ready(99_999)), (Some(Ok(())), Ok(())));
+}
+
+#[test]
+fn a_store_without_room_takes_no_messages_and_all_else() {
+    let (disk, mut hub) = (SimDisk::new(), Hub::default());
+    let mut store = open_log(Bent { log: disk.log(), bend: |_| {}, room: false }, &mut hub);
+    assert!(matches!(store.ready(0), Err(StoreError::DiskFull(_))));
+    store.record(&Fact::Device { device: DeviceId(1), app: APP, all: 0 });
+    settle(&mut store, &disk);
+    assert!(matches!(store.ready(0), Err(StoreError::DiskFull(_))), "until there is room");
+    store.disk.room = true;
+    assert_eq!((store.ready(0), open(&disk).1.phones.len()), (Ok(()), 1));
 }
 
 /// The same name at the same time, for a message that was refused and one that was not.

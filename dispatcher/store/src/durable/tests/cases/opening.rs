@@ -1,8 +1,6 @@
 //! What is found when a store is opened.
 
 use super::*;
-use crate::StoreError;
-
 /// Keys and values.
 type Puts = Vec<(Space, Vec<u8>, Vec<u8>)>;
 
