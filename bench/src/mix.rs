@@ -204,7 +204,10 @@ impl fmt::Display for Report {
         let percent = |part: f64| part * 100.0;
         let (memory, written) = (percent(self.memory_saved), percent(self.written_saved));
         let contents = percent(self.contents_saved);
-        writeln!(f, "sharing saves {contents:.1} % of contents, with all that belongs to them {memory:.1} % in memory")?;
+        writeln!(
+            f,
+            "sharing saves {contents:.1} % of contents, with all that belongs to them {memory:.1} % in memory"
+        )?;
         writeln!(f, "and {written:.1} % on disk")
     }
 }

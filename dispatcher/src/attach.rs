@@ -47,7 +47,6 @@ impl Core {
         self.welcome(handle, place, &a);
         if !fresh {
             self.end_strange_memberships(handle, place, &a);
-            self.tell_new_memberships(handle, &a);
         }
         for stream in self.streams_of(handle) {
             self.start_catchup(handle, stream);
@@ -110,25 +109,6 @@ impl Core {
             if let Some(link) = self.link(place.link) {
                 link.tell(Down::Leave { conn: place.conn, stream: p.stream });
             }
-            if let Some(topic) = self.apps.get(&a.app).and_then(|app| app.titles.get(&p.stream)).cloned() {
-                let status = SubscriptionStatus::NotMember;
-                let subscription = Subscription { status, stream: 0, seq: 0, topic: &topic };
-                self.tell_frame(handle, &Frame::Subscription(subscription));
-            }
-        }
-    }
-
-    /// A membership that the worker's connection has no part in may have been told on a link that was lost: it is
-    /// told again, as a device needs the name to hear of the end.
-    fn tell_new_memberships(&mut self, handle: Handle, a: &Attach<'_>) {
-        for Membership { stream, acked } in self.memberships.get(&handle).cloned().unwrap_or_default() {
-            let is_known = a.positions.iter().any(|p| p.stream == stream);
-            let titles = self.apps.get(&a.app).map(|app| &app.titles);
-            if let Some(topic) = titles.and_then(|t| t.get(&stream)).filter(|_| !is_known).cloned() {
-                let status = SubscriptionStatus::Member;
-                let subscription = Subscription { status, stream, seq: acked, topic: &topic };
-                self.tell_frame(handle, &Frame::Subscription(subscription));
-            }
         }
     }
 
@@ -166,10 +146,10 @@ impl Core {
                     positions,
                 })
             });
-            self.tell_memberships(handle, a, &mut frames);
         } else {
             self.with_positions(handle, &mut frames, |positions| Frame::Sync(Sync { epoch, positions }));
         }
+        self.tell_memberships(handle, a, &mut frames);
         let session = self.routes[handle].session;
         if let Some(link) = self.link(place.link) {
             let attached =
@@ -180,9 +160,11 @@ impl Core {
     }
 
     /// A device that comes back may have been made a member, or no longer one, while it was away: whatever its
-    /// Hello does not show it knows is told by name.
+    /// Hello does not show it knows is told by name. The same for one whose worker comes back: what it was told
+    /// last may have been lost with the link.
     fn tell_memberships(&self, handle: Handle, a: &Attach<'_>, frames: &mut Vec<u8>) {
-        let known = |stream| a.epoch == self.store.epoch() && a.positions.iter().any(|p| p.stream == stream);
+        let is_ours = a.session != 0 || a.epoch == self.store.epoch();
+        let known = |stream| is_ours && a.positions.iter().any(|p| p.stream == stream);
         let Some(titles) = self.apps.get(&a.app).map(|app| &app.titles) else { return };
         let mut tell = |status, stream, seq, title: StreamId| {
             if let Some(topic) = titles.get(&title) {

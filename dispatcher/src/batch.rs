@@ -68,9 +68,11 @@ impl Batch {
     }
 }
 
-/// Messages of a stream that are staged.
+/// What is staged in an inbox.
 #[derive(Clone, Copy, Default)]
 pub struct InBatch {
+    /// Numbers of it, those that are skipped too.
+    pub numbers: u32,
     pub messages: u32,
     pub bytes: usize,
 }
@@ -99,8 +101,8 @@ impl Batches {
     /// Adds to the open batch.
     pub fn stage(&mut self, item: Staged) {
         match &item {
-            Staged::Inbox { handle, entry } => self.count(*handle, entry.body.len() + ENTRY_BYTES),
-            Staged::Skipped { handle } => self.count(*handle, 0),
+            Staged::Inbox { handle, entry } => self.count(*handle, 1, entry.body.len() + ENTRY_BYTES),
+            Staged::Skipped { handle } => self.count(*handle, 0, 0),
             Staged::Topic { key, entry } => {
                 *self.topics.entry(*key).or_default() += 1;
                 self.open.bytes += entry.body.len() + ENTRY_BYTES;
@@ -110,18 +112,19 @@ impl Batches {
         self.open.items.push(item);
     }
 
-    fn count(&mut self, handle: Handle, bytes: usize) {
+    fn count(&mut self, handle: Handle, messages: u32, bytes: usize) {
         let staged = self.inboxes.entry(handle).or_default();
-        staged.messages += 1;
+        staged.numbers += 1;
+        staged.messages += messages;
         staged.bytes += bytes;
-        self.open.bytes += bytes;
+        self.open.bytes += bytes.max(ENTRY_BYTES);
     }
 
     /// An item is staged no more.
     fn leave(&mut self, item: &Staged) {
         match item {
-            Staged::Inbox { handle, entry } => self.uncount(*handle, entry.body.len() + ENTRY_BYTES),
-            Staged::Skipped { handle } => self.uncount(*handle, 0),
+            Staged::Inbox { handle, entry } => self.uncount(*handle, 1, entry.body.len() + ENTRY_BYTES),
+            Staged::Skipped { handle } => self.uncount(*handle, 0, 0),
             Staged::Topic { key, .. } => {
                 if let Some(messages) = self.topics.get_mut(key) {
                     *messages -= 1;
@@ -134,11 +137,12 @@ impl Batches {
         }
     }
 
-    fn uncount(&mut self, handle: Handle, bytes: usize) {
+    fn uncount(&mut self, handle: Handle, messages: u32, bytes: usize) {
         if let Some(staged) = self.inboxes.get_mut(&handle) {
-            staged.messages -= 1;
+            staged.numbers -= 1;
+            staged.messages -= messages;
             staged.bytes -= bytes;
-            if staged.messages == 0 {
+            if staged.numbers == 0 {
                 self.inboxes.remove(&handle);
             }
         }

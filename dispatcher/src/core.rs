@@ -60,6 +60,8 @@ pub struct Core {
     pub catchups: HashMap<(Handle, StreamId), Seq, FixedState>,
     pub links: Vec<LinkSlot>,
     pub store: Box<dyn Store>,
+    /// How far each stream with many readers was played, while the store is played back.
+    pub played: HashMap<TopicKey, Seq, FixedState>,
     /// What the store's next batch stands for.
     pub batches: Batches,
     pub answers: Answers,
@@ -107,6 +109,7 @@ impl Core {
             apps,
             memberships: HashMap::with_hasher(FixedState::default()),
             catchups: HashMap::with_hasher(FixedState::default()),
+            played: HashMap::with_hasher(FixedState::default()),
             links: Vec::new(),
             store,
             registry,

@@ -73,7 +73,7 @@ impl Core {
         let (push, route) = (&self.config.settings.push, &self.routes[handle]);
         let (messages_max, bytes_max) = (push.waiting_messages_max, push.waiting_kib_max << 10);
         let staged = self.batches.inbox(handle);
-        let numbers = route.inbox_unacked() as usize + staged.messages as usize + messages;
+        let numbers = route.inbox_unacked() as usize + staged.numbers as usize + messages;
         // Most have little enough that even the largest would fit.
         if numbers <= messages_max && numbers * (push.payload_bytes_max + ENTRY_BYTES) <= bytes_max {
             return false;
@@ -92,8 +92,7 @@ impl Core {
             return false;
         }
         let Usage { entries, bytes: kept, .. } = self.store.app_size(app);
-        (messages_max > 0 && entries + messages > messages_max)
-            || (bytes_max > 0 && kept + bytes > bytes_max)
+        (messages_max > 0 && entries + messages > messages_max) || (bytes_max > 0 && kept + bytes > bytes_max)
     }
 }
 

@@ -15,8 +15,7 @@ impl Core {
         match audience {
             Audience::Topic(stream) => {
                 if let Some(seq) = self.seq_of(Stream::Topic(app, stream), id) {
-                    (recalled, in_flight) =
-                        self.give_up_topic_entry((app, stream), seq, Outcome::Recalled);
+                    (recalled, in_flight) = self.give_up_topic_entry((app, stream), seq, Outcome::Recalled);
                     self.trim_done((app, stream));
                 }
             }

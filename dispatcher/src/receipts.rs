@@ -127,6 +127,9 @@ impl Receipts {
         let open = receipt.open();
         receipt.done.acked += open.saturating_sub(waiting);
         receipt.targeted += waiting.saturating_sub(open);
+        if open != waiting {
+            self.soil(r);
+        }
     }
 
     /// Notes the targets of a message for several devices.
@@ -335,8 +338,9 @@ mod tests {
     #[test]
     fn the_oldest_gives_way_and_the_rest_are_found() {
         let (mut receipts, mut ids) = (Receipts::new(100), Ids::new("t", 3));
-        let all: Vec<Ref> =
-            (0..250u64).map(|i| receipts.open(ids.next(1_800_000_000_000 + i / 7), APP, 1, 60, Audience::Device(0))).collect();
+        let all: Vec<Ref> = (0..250u64)
+            .map(|i| receipts.open(ids.next(1_800_000_000_000 + i / 7), APP, 1, 60, Audience::Device(0)))
+            .collect();
         for r in &all[..150] {
             assert!(receipts.status(APP, r.id).is_none());
             assert!(!receipts.is_done(*r), "a message whose receipt gave way is not let go for it");

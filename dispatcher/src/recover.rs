@@ -23,6 +23,7 @@ impl Core {
         let mut store = std::mem::replace(&mut self.store, placeholder);
         let replayed = store.replay(self);
         self.store = store;
+        self.played = HashMap::with_hasher(FixedState::default());
         replayed?;
         self.recount_readers();
         for handle in 0..self.routes.len() as Handle {
@@ -179,7 +180,11 @@ impl Replay for Core {
         self.reached(stream, entry.seq);
         let receipt = Ref { at: entry.receipt, id: entry.id };
         match stream {
-            Stream::Topic(_, stream) => self.receipts.restore_target(receipt, Audience::Topic(stream)),
+            Stream::Topic(app, stream) => {
+                self.receipts.restore_target(receipt, Audience::Topic(stream));
+                let played = self.played.entry((app, stream)).or_default();
+                *played = entry.seq.max(*played);
+            }
             Stream::Inbox(device) => {
                 if let Some(handle) = self.routes.find(device) {
                     self.receipts.restore_target(receipt, Audience::Device(handle));
@@ -198,11 +203,9 @@ impl Replay for Core {
 
     fn fact(&mut self, fact: &Fact<'_>) {
         match *fact {
-            Fact::Device { device, app, all } => {
-                if self.routes.find(device).is_none() {
-                    self.raise_topic(app, STREAM_ALL, all);
-                    self.insert(device, app, all);
-                }
+            Fact::Device { device, app, all } if self.routes.find(device).is_none() => {
+                self.raise_topic(app, STREAM_ALL, all);
+                self.insert(device, app, all);
             }
             Fact::Acked { device, stream, seq } => {
                 if let Some(handle) = self.routes.find(device) {
@@ -211,7 +214,10 @@ impl Replay for Core {
             }
             Fact::Joined { device, stream, seq } => {
                 if let Some(handle) = self.routes.find(device) {
-                    self.restore_member(handle, stream, seq);
+                    // What was staged when it asked came before it.
+                    let key = (self.routes[handle].app(), stream);
+                    let played = self.played.get(&key).copied().unwrap_or(0);
+                    self.restore_member(handle, stream, seq.max(played));
                 }
             }
             Fact::Left { device, stream } => {

@@ -66,7 +66,11 @@ impl Core {
         match target {
             Target::Device(device) => {
                 let handle = self.find_or_insert(device, app);
-                if message.ttl_s == 0 { self.transient_device(handle, message) } else { self.stage_device(handle, message) }
+                if message.ttl_s == 0 {
+                    self.transient_device(handle, message)
+                } else {
+                    self.stage_device(handle, message)
+                }
             }
             Target::Devices(devices) => {
                 let handles: Vec<Handle> = devices.into_iter().map(|d| self.find_or_insert(d, app)).collect();
@@ -148,7 +152,7 @@ impl Core {
         room: Room,
     ) -> Result<(), Refusal> {
         let route = &self.routes[handle];
-        let (device, staged) = (route.device(), self.batches.inbox(handle).messages);
+        let (device, staged) = (route.device(), self.batches.inbox(handle).numbers);
         let seq = route.inbox_head() + 1 + u64::from(staged);
         match room {
             Room::Refused(refusal) => return Err(refusal),

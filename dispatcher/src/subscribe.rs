@@ -1,7 +1,7 @@
 //! Devices and topics.
 
-use crate::config::{MEMBERSHIPS_MAX, NEW_TOPICS_MAX, TOPICS_MAX};
 use crate::batch::Staged;
+use crate::config::{MEMBERSHIPS_MAX, NEW_TOPICS_MAX, TOPICS_MAX};
 use crate::core::Core;
 use api::Refusal;
 use bus::Down;

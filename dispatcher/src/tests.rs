@@ -40,10 +40,30 @@ const SEEDS: u64 = 1500;
 const ACTS: usize = 300;
 
 /// What a good number of runs comes across.
-const RARE: [&str; 20] = [
-    "delivered", "repeated", "gaps", "syncs", "ring full", "attach refused", "replaced", "resumed",
-    "batch failed", "call failed", "killed", "back", "collapsed", "gave way", "skipped", "recalled",
-    "named again", "answer forgotten", "row moved", "ghost",
+const RARE: [&str; 23] = [
+    "delivered",
+    "repeated",
+    "gaps",
+    "syncs",
+    "ring full",
+    "attach refused",
+    "replaced",
+    "resumed",
+    "batch failed",
+    "call failed",
+    "killed",
+    "back",
+    "collapsed",
+    "gave way",
+    "skipped",
+    "recalled",
+    "named again",
+    "answer forgotten",
+    "ghost",
+    "message moved",
+    "row cleaned",
+    "device recorded",
+    "body shared",
 ];
 
 fn variable(name: &str) -> Option<u64> {

@@ -36,7 +36,7 @@ const ACTS: &[Act] = &[
     (4, "time", time),
     (1, "worker dies", worker_dies),
     (1, "link breaks", link_breaks),
-    (2, "dispatcher is killed", World::restart),
+    (2, "dispatcher is killed", kill),
     (1, "dispatcher ends in peace", World::restart_in_peace),
     (1, "disk is slow", slow),
     (4, "recall", recall),
@@ -257,6 +257,12 @@ fn kick(world: &mut World) {
 fn time(world: &mut World) {
     let days = u64::from(world.chance(1));
     world.core.now_ms += world.rng.random_range(1..2500) + days * 25 * 3_600_000;
+}
+
+fn kill(world: &mut World) {
+    if world.chance(world.trouble) {
+        world.restart();
+    }
 }
 
 fn slow(world: &mut World) {

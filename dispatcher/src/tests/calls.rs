@@ -123,7 +123,9 @@ impl World {
                     assert_eq!(accepted.ttl_s, self.ledger.sent[first].ttl_s);
                 }
                 (Expect::Repeat(_), Err(Refusal::StoreDown { .. } | Refusal::DiskFull { .. })) if failed => {}
-                (Expect::Fresh, Ok(accepted)) if !failed => self.check_accepted(a, accepted, asked.len() == 1),
+                (Expect::Fresh, Ok(accepted)) if !failed => {
+                    self.check_accepted(a, accepted, asked.len() == 1)
+                }
                 (Expect::Fresh, Err(refusal)) => self.check_refused(a, refusal, failed, asked.len() == 1),
                 (expect, result) => panic!("message {} met {expect:?} and was told {result:?}", a.tag),
             }

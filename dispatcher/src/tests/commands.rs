@@ -25,7 +25,8 @@ fn register(world: &mut World, count: u32) -> Vec<DeviceId> {
 }
 
 fn submit(world: &mut World, target: Target, ttl_s: u32) -> Result<Accepted, Refusal> {
-    let submission = Submission { app: APP, target, payload: payload(0, 0), ttl_s, collapse: None, idempotency: None };
+    let submission =
+        Submission { app: APP, target, payload: payload(0, 0), ttl_s, collapse: None, idempotency: None };
     ask(world, |to| Command::Submit(vec![submission], to)).remove(0)
 }
 
@@ -105,7 +106,14 @@ fn what_nobody_joined_and_what_is_too_long_is_refused() {
         assert_eq!(joins, Err(Refusal::UnknownTopic), "{bad:?} is no name");
     }
     let max = world.core.config.settings.push.payload_bytes_max;
-    let submission = Submission { app: APP, target: Target::All, payload: vec![0; max + 1], ttl_s: HOUR, collapse: None, idempotency: None };
+    let submission = Submission {
+        app: APP,
+        target: Target::All,
+        payload: vec![0; max + 1],
+        ttl_s: HOUR,
+        collapse: None,
+        idempotency: None,
+    };
     let refused = ask(&mut world, |to| Command::Submit(vec![submission], to)).remove(0);
     assert_eq!(refused, Err(Refusal::PayloadTooLarge { max: max as u32 }));
 }

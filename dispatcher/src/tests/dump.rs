@@ -40,13 +40,17 @@ impl Dump {
 }
 
 impl World {
-    pub fn dump(&self) -> Dump {
+    /// What the dispatcher knows, but of messages that are over at `now_ms`.
+    pub fn dump(&self, now_ms: u64) -> Dump {
         let core = &self.core;
         let topics = core.apps.iter().flat_map(|(app, a)| a.topics.iter().map(move |(s, t)| ((*app, *s), t)));
         let topics = topics.map(|(key, topic)| (key, (topic.head, topic.members)));
         let kept = self.receipts_are_kept();
-        // A topic's message whose receipt gave way stays; a dispatcher that starts counts its readers again.
-        let waiting = self.waiting.iter().filter(|((spot, _), _)| kept || matches!(spot, Spot::Inbox(_)));
+        let is_over = |tag: usize| self.ledger.sent[tag].expires_ms <= now_ms;
+        // A topic's message whose receipt gave way stays, as does one that is over, until expiry comes by; a
+        // dispatcher that starts counts their readers again.
+        let is_exact = |spot: &Spot, tag: usize| matches!(spot, Spot::Inbox(_)) || kept && !is_over(tag);
+        let waiting = self.waiting.iter().filter(|((spot, _), tag)| is_exact(spot, **tag));
         let answers = super::submit::all_keys().filter_map(|key| {
             let answer = self.answer_to(key)?;
             Some((key, (answer.id, answer.targets)))
@@ -56,7 +60,7 @@ impl World {
             topics: topics.filter(|(_, what)| *what != (0, 0)).collect(),
             waiting: waiting.map(|(at, tag)| (*at, *tag)).collect(),
             answers: answers.collect(),
-            receipts: self.dump_receipts(),
+            receipts: self.dump_receipts(now_ms),
         }
     }
 
@@ -74,7 +78,7 @@ impl World {
     }
 
     /// Where the messages that wait stand; whatever was on the way waits again for the next dispatcher.
-    fn dump_receipts(&self) -> BTreeMap<usize, Counts> {
+    fn dump_receipts(&self, now_ms: u64) -> BTreeMap<usize, Counts> {
         let mut receipts = BTreeMap::new();
         if !self.receipts_are_kept() {
             return receipts;
@@ -82,7 +86,7 @@ impl World {
         for tag in self.waiting.values() {
             let Sent { app, id, expires_ms, .. } = self.ledger.sent[*tag];
             let status = id.and_then(|id| self.core.receipts.status(app, id));
-            if let Some(status) = status.filter(|_| expires_ms > self.core.now_ms) {
+            if let Some(status) = status.filter(|_| expires_ms > now_ms) {
                 let Counts { waiting, dispatched, .. } = status.counts;
                 let counts = Counts { waiting: waiting + dispatched, dispatched: 0, ..status.counts };
                 receipts.insert(*tag, counts);

@@ -54,9 +54,13 @@ impl World {
             self.seen.one("resumed");
             let streams = a.positions.iter().map(|p| p.stream).filter(|s| *s >= STREAM_TOPIC_FIRST);
             // A store that outlives the dispatcher knows better.
-            for stream in streams.filter(|_| self.setup.disk.is_none()) {
+            let is_durable = self.is_durable();
+            for stream in streams.filter(|_| !is_durable) {
                 self.members.insert((device, stream));
-                self.asked.insert((device, stream));
+                if !self.journal.staged().any(|op| op.is_about(device, stream)) {
+                    self.asked.insert((device, stream));
+                }
+                self.newcomer(device, stream);
             }
         }
     }

@@ -39,6 +39,11 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether a device asks with it to be a member of this topic, or no longer one.
+    pub fn is_about(&self, device: usize, stream: StreamId) -> bool {
+        matches!(self, Self::Member { device: d, stream: s, .. } if (*d, *s) == (device, stream))
+    }
+
     /// Whether it is a number of this device's inbox that is no message.
     pub fn skips(&self, device: usize) -> bool {
         matches!(self, Self::Skipped(skipped) if *skipped == device)
@@ -60,7 +65,9 @@ impl Facts {
         for op in ops {
             match *op {
                 Op::Known(device) => drop(self.known.insert(device)),
-                Op::Member { device, stream, member: true, .. } => drop(self.members.insert((device, stream))),
+                Op::Member { device, stream, member: true, .. } => {
+                    drop(self.members.insert((device, stream)))
+                }
                 Op::Member { device, stream, .. } => drop(self.members.remove(&(device, stream))),
                 Op::Message(tag) => drop(self.messages.insert(tag)),
                 Op::Answer(key, tag) => drop(self.answers.insert(key, tag)),

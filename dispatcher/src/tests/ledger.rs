@@ -158,9 +158,8 @@ impl Ledger {
 
     /// Everything of this epoch that is stored, is not over and was not given up has arrived.
     pub fn check_complete(&self, epoch: Epoch, now_ms: u64) {
-        let owed = |s: &Sent| {
-            s.epoch == epoch && s.ttl_s > 0 && s.state == State::Arrived && s.expires_ms > now_ms
-        };
+        let owed =
+            |s: &Sent| s.epoch == epoch && s.ttl_s > 0 && s.state == State::Arrived && s.expires_ms > now_ms;
         for (tag, sent) in self.sent.iter().enumerate().filter(|(_, s)| owed(s)) {
             let missing: Vec<usize> =
                 sent.targets.iter().filter(|t| !sent.is_done_for(**t)).copied().collect();

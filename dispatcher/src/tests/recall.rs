@@ -2,7 +2,6 @@
 
 use super::calls::Call;
 use super::journal::Op;
-use super::ledger::State;
 use super::waiting::Spot;
 use super::world::World;
 use crate::command::Command;
@@ -31,6 +30,7 @@ pub fn recall(world: &mut World) {
     let expected = is_known.then_some(Recalled { recalled: waiting.len() as u32, in_flight });
     world.tell(format_args!("message {tag} is taken back: {expected:?}"));
     let sent = &mut world.ledger.sent[tag];
+    let is_any = !waiting.is_empty();
     for (device, _) in waiting {
         world.seen.one("recalled");
         sent.excused.insert(device);
@@ -39,7 +39,7 @@ pub fn recall(world: &mut World) {
             sent.withdrawn.insert(device);
         }
     }
-    if is_known && sent.state == State::Arrived && sent.ttl_s > 0 {
+    if is_any {
         if sent.stream.is_some() {
             sent.excuse_all();
         }
@@ -69,7 +69,8 @@ impl World {
     /// Members of a topic that have not acknowledged a number of it, and whether it is on the way to each.
     fn readers_before(&self, app: AppId, stream: StreamId, seq: Seq) -> Vec<(usize, bool)> {
         let mut readers = Vec::new();
-        for device in self.known.iter().filter(|d| self.devices[**d].app == app && !self.devices[**d].revoked) {
+        for device in self.known.iter().filter(|d| self.devices[**d].app == app && !self.devices[**d].revoked)
+        {
             let handle = self.core.routes.find(self.devices[*device].id).expect("it is known");
             if self.core.topic_acked(handle, stream).is_some_and(|acked| acked < seq) {
                 readers.push((*device, seq <= self.core.topic_dispatched(handle, stream)));

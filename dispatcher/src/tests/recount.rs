@@ -200,7 +200,7 @@ fn check_staged(world: &World) {
             Spot::Inbox(device) => {
                 messages += world.journal.staged().filter(|op| op.skips(device)).count();
                 let handle = world.core.routes.find(world.devices[device].id);
-                handle.map_or(0, |h| world.core.batches.inbox(h).messages)
+                handle.map_or(0, |h| world.core.batches.inbox(h).numbers)
             }
             Spot::Topic(app, stream) => world.core.batches.topic((app, stream)),
         };

@@ -31,26 +31,39 @@ impl World {
     /// The dispatcher has written everything when it ends: the next one knows what it knew.
     pub fn restart_in_peace(&mut self) {
         self.close();
-        let before = self.dump();
+        let before = self.dump(self.core.now_ms + 1);
         self.reopen();
         if !self.is_durable() {
             return self.take_back(&[]);
         }
         self.journal.crash(false);
         self.take_back(&[]);
-        before.compare(&self.dump());
+        before.compare(&self.dump(self.core.now_ms));
     }
 
     /// Another dispatcher takes the place of this one, which is not asked.
     pub fn reopen(&mut self) {
-        if self.told && std::env::var("DBG").is_ok() { // DBG
-            if let Some(disk) = &self.setup.disk { // DBG
-                for ((space, key), row) in disk.platters().iter() { // DBG
-                    if *space == store::Space::Log { // DBG
+        if self.told && std::env::var("DBG").is_ok() {
+            // DBG
+            if let Some(disk) = &self.setup.disk {
+                // DBG
+                for ((space, key), row) in disk.platters().iter() {
+                    // DBG
+                    if *space == store::Space::Log {
+                        // DBG
                         eprintln!("DBG row {key:?}"); // DBG
-                        for f in store::Facts::new(row) { let mut t = format!("{f:?}"); t.truncate(260); eprintln!("DBG    {t}"); } // DBG
-                    } else if *space == store::Space::Devices { eprintln!("DBG device {key:?} {:?}", store::Device::decode(row)); } // DBG
-                    else { eprintln!("DBG {space:?} {key:?} {} bytes", row.len()); } // DBG
+                        for f in store::Facts::new(row) {
+                            let mut t = format!("{f:?}");
+                            t.truncate(260);
+                            eprintln!("DBG    {t}");
+                        } // DBG
+                    } else if *space == store::Space::Devices {
+                        eprintln!("DBG device {key:?} {:?}", store::Device::decode(row));
+                    }
+                    // DBG
+                    else {
+                        eprintln!("DBG {space:?} {key:?} {} bytes", row.len());
+                    } // DBG
                 } // DBG
             } // DBG
         } // DBG

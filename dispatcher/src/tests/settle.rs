@@ -48,7 +48,8 @@ impl World {
         self.turn_store();
         moved |= self.setup.disk.as_ref().is_some_and(|disk| disk.under_way().is_some());
         self.disk_answers();
-        moved |= self.journal.staged().any(|op| matches!(op, Op::Message(_) | Op::Member { .. } | Op::Call(_)));
+        moved |=
+            self.journal.staged().any(|op| matches!(op, Op::Message(_) | Op::Member { .. } | Op::Call(_)));
         for w in 0..self.workers.len() {
             self.workers[w].stalled = 0;
             moved |= self.workers[w].cut;

@@ -35,7 +35,8 @@ struct Draft {
 
 /// One message to anybody, or a few in one call.
 pub fn submit(world: &mut World) {
-    let (count, first) = (if world.chance(10) { world.rng.random_range(2..4) } else { 1 }, world.ledger.sent.len());
+    let (count, first) =
+        (if world.chance(10) { world.rng.random_range(2..4) } else { 1 }, world.ledger.sent.len());
     let drafts = (0..count).map(|i| {
         let app = AppId(if world.chance(80) { 1 } else { 2 });
         let audience = audience(world, app);
@@ -137,7 +138,9 @@ fn ask(world: &World, tag: usize, draft: &Draft) -> Asked {
     let named = draft.name.map(|(name, request)| (world.names.get(&(draft.app, name)), request));
     let expect = match named {
         None | Some((None, _)) => Expect::Fresh,
-        Some((Some(named), request)) if world.ledger.sent[named.tag].request != Some(request) => Expect::Reused,
+        Some((Some(named), request)) if world.ledger.sent[named.tag].request != Some(request) => {
+            Expect::Reused
+        }
         Some((Some(named), _)) if named.settled => Expect::Repeat(named.tag),
         Some(_) => Expect::Busy,
     };
@@ -155,7 +158,9 @@ fn ask(world: &World, tag: usize, draft: &Draft) -> Asked {
     let live = match stream {
         None => targets.len(),
         Some(STREAM_ALL) => everybody(world, draft.app).1.len(),
-        Some(stream) => world.members.iter().filter(|m| world.devices[m.0].app == draft.app && m.1 == *stream).count(),
+        Some(stream) => {
+            world.members.iter().filter(|m| world.devices[m.0].app == draft.app && m.1 == *stream).count()
+        }
     };
     Asked { tag, expect, excuse, targets: live }
 }
@@ -246,7 +251,12 @@ impl World {
         let without: Vec<usize> =
             targets.iter().copied().filter(|d| stream.is_none() && !of(*d) || entries.is_empty()).collect();
         let Excuse { device_full, app_full, store_full, store_down, unknown_topic, .. } = a.excuse;
-        assert!(entries.is_empty() || matches!(a.expect, Expect::Fresh), "message {} met {:?}", a.tag, a.expect);
+        assert!(
+            entries.is_empty() || matches!(a.expect, Expect::Fresh),
+            "message {} met {:?}",
+            a.tag,
+            a.expect
+        );
         let is_short = device_full || app_full || store_full || store_down || unknown_topic;
         let has_reason = *ttl_s == 0 || is_short || !matches!(a.expect, Expect::Fresh);
         for device in without {
@@ -271,18 +281,8 @@ impl World {
             kept += entry.body.len() + ENTRY_BYTES;
             true
         });
-        for op in self.journal.staged() {
-            match *op {
-                Op::Skipped(d) => messages += usize::from(d == device),
-                Op::Message(tag) => {
-                    let sent = &self.ledger.sent[tag];
-                    let here = sent.entries.iter().filter(|e| e.0 == stream).count();
-                    messages += here;
-                    kept += here * (sent.content.len() + ENTRY_BYTES);
-                }
-                _ => {}
-            }
-        }
+        let staged = self.staged_entries(|_, at| at == stream);
+        (messages, kept) = (messages + staged.0, kept + staged.1);
         messages > push.waiting_messages_max || kept > push.waiting_kib_max << 10
     }
 

@@ -6,7 +6,7 @@ use super::setup::START_MS;
 use super::world::{Named, World};
 use crate::core::Core;
 use std::collections::BTreeSet;
-use store::{Commit, StoreError};
+use store::{Commit, Fact, Facts, Space, StoreError};
 use wire::{STREAM_ALL, StreamId};
 
 /// Milliseconds after which a disk is too slow, as the store has it.
@@ -84,6 +84,7 @@ impl World {
         }
         if let Some(commit) = disk.under_way() {
             check_commit(&commit);
+            self.seen.add(&seen_in(&commit));
             self.tell(format_args!("commit {} is under way", commit.number));
             self.journal.handed_over(self.core.now_ms);
         }
@@ -147,7 +148,9 @@ impl World {
                 }
                 Op::Skipped(_) => {}
                 Op::Call(number) => calls.push(number),
-                Op::Known(_) | Op::Member { .. } | Op::Forgotten(_) | Op::Recalled(_) => self.journal.note(op),
+                Op::Known(_) | Op::Member { .. } | Op::Forgotten(_) | Op::Recalled(_) => {
+                    self.journal.note(op)
+                }
             }
         }
         calls.into_iter().for_each(|number| self.answered(number, true));
@@ -155,23 +158,26 @@ impl World {
 
     /// Notes that the hub knows a device, if it does.
     pub fn note_known(&mut self, device: usize) {
-        let (id, app) = (self.devices[device].id, self.devices[device].app);
+        let id = self.devices[device].id;
         if self.core.routes.find(id).is_none() || !self.known.insert(device) {
             return;
         }
         self.journal.note(Op::Known(device));
-        self.newcomer(device, |s| s.app == app && s.stream == Some(STREAM_ALL));
+        self.newcomer(device, STREAM_ALL);
     }
 
     /// What is staged in a stream may be for a device that comes now.
-    fn newcomer(&mut self, device: usize, is_of: impl Fn(&super::ledger::Sent) -> bool) {
+    pub fn newcomer(&mut self, device: usize, stream: StreamId) {
+        let app = self.devices[device].app;
         let staged = self.ledger.sent.iter_mut().filter(|s| s.state == State::Staged);
-        staged.filter(|s| is_of(s)).for_each(|s| s.maybe.extend([device]));
+        let of = staged.filter(|s| s.app == app && s.stream == Some(stream));
+        of.for_each(|s| s.maybe.extend([device]));
     }
 
     /// A device asks to be a member of a topic, or no longer one.
     pub fn note_member(&mut self, device: usize, stream: StreamId, member: bool) {
         let before = self.ledger.sent.len();
+        self.tell(format_args!("device {device} asks to be a member of {stream}: {member}"));
         self.journal.note(Op::Member { device, stream, member, before });
         if member {
             self.asked.insert((device, stream));
@@ -186,7 +192,8 @@ impl World {
         if self.slow > 0 || disk.under_way().is_none() {
             return;
         }
-        if !self.chance(if self.act == "settle" { 0 } else { 3 }) {
+        let may_fail = self.act != "settle" && self.chance(self.trouble);
+        if !(may_fail && self.chance(3)) {
             disk.settle();
             self.journal.written();
             return;
@@ -220,6 +227,20 @@ impl World {
         let answers = self.journal.platters.answers.iter();
         self.names = answers.map(|(key, tag)| (*key, Named { tag: *tag, settled: true })).collect();
     }
+}
+
+/// The rarer things that a commit may hold.
+fn seen_in(commit: &Commit) -> [(&'static str, u64); 4] {
+    let facts = Facts::new(&commit.row).map(|fact| fact.expect("a row is sound"));
+    let moved = facts.filter(|fact| matches!(fact, Fact::Message { again: true, .. })).count();
+    let puts = |space: Space| commit.puts.iter().filter(|put| put.0 == space).count() as u64;
+    let rows = commit.removes.iter().filter(|remove| remove.0 == Space::Log).count();
+    [
+        ("message moved", moved as u64),
+        ("row cleaned", rows as u64),
+        ("device recorded", puts(Space::Devices)),
+        ("body shared", puts(Space::Bodies)),
+    ]
 }
 
 /// What every commit has to be: its keys are each there once.

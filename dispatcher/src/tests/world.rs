@@ -5,7 +5,7 @@ use super::device::Device;
 use super::journal::{Journal, Key, Op};
 use super::ledger::{Ledger, Sent, State};
 use super::recount;
-use super::setup::{START_MS, Setup};
+use super::setup::{START_MS, Setup, pick};
 use super::waiting::{Spot, Waiting};
 use super::worker::{State as ConnState, Worker};
 use crate::core::Core;
@@ -56,6 +56,8 @@ pub struct World {
     pub act: &'static str,
     /// Of a hundred things that could go on, so many do.
     pub pace: u32,
+    /// Of a hundred times that a dispatcher could be killed, or a commit fail, so many it does.
+    pub trouble: u32,
     pub rng: SmallRng,
     pub core: Core,
     pub workers: Vec<Worker>,
@@ -100,11 +102,11 @@ impl World {
         let workers = rng.random_range(2..=3);
         let mut world = Self {
             core: setup.core(1, seed, START_MS),
-            rng,
             seed,
             step: 0,
             act: "start",
             pace: 50,
+            trouble: *pick(&mut rng, &[0, 10, 100, 100]),
             workers: (0..workers).map(|_| Worker::default()).collect(),
             devices: Vec::new(),
             ledger: Ledger::default(),
@@ -126,6 +128,7 @@ impl World {
             setup,
             page: Page::create().expect("a statistics page"),
             incarnation: 1,
+            rng,
         };
         for _ in 0..devices {
             world.new_device();
@@ -228,8 +231,12 @@ impl World {
         self.ledger.check_complete(epoch, self.core.now_ms);
         self.check_topic_names();
         assert!(self.core.catchups.is_empty(), "everybody has caught up");
-        assert!(self.journal.staged().all(|op| !matches!(op, Op::Message(_) | Op::Call(_))), "all is settled");
-        let inboxes = (0..self.devices.len()).filter_map(|d| self.core.store.first(self.stream_at(Spot::Inbox(d))));
+        assert!(
+            self.journal.staged().all(|op| !matches!(op, Op::Message(_) | Op::Call(_))),
+            "all is settled"
+        );
+        let inboxes =
+            (0..self.devices.len()).filter_map(|d| self.core.store.first(self.stream_at(Spot::Inbox(d))));
         assert_eq!(inboxes.count(), 0, "all inboxes are empty");
         if !self.receipts_are_kept() {
             return;

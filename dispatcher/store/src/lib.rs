@@ -26,8 +26,8 @@ mod streams;
 mod window;
 
 pub use body::Body;
-pub use durable::{Cleaning, Durable, Options};
 pub use disk::{Backup, BackupReport, Disk, DiskOptions, Inspect};
+pub use durable::{Cleaning, Durable, Options};
 pub use fact::{Content, Done, Fact, FactError, Facts, Outcome};
 pub use log::{Commit, Event, Log, Space};
 pub use memory::Memory;

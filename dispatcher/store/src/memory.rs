@@ -2,7 +2,9 @@
 
 use crate::Body;
 use crate::window::Window;
-use crate::{Durability, Entry, Fact, Handed, Known, Message, Outcome, Store, StoreError, Stream, Streams, Usage};
+use crate::{
+    Durability, Entry, Fact, Handed, Known, Message, Outcome, Store, StoreError, Stream, Streams, Usage,
+};
 use wire::{AppId, DeviceId, Epoch, Seq};
 
 /// Streams in memory and nothing else. A batch settles as it is handed over.

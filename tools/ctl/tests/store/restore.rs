@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 use store::{Space, Store};
@@ -116,9 +117,20 @@ fn a_running_dispatcher_is_left_alone() {
     drop(disk);
 
     // With its store in memory, it can be seen on its socket alone.
+    let (state, run_dir) = (place.state(), place.path("."));
+    let node = answering(&place, &place.state());
+    let words = [forced(&backup, &state), vec!["--run-dir", word(&run_dir)]].concat();
+    let (text, code) = fails(&words);
+    node.join().expect("asked");
+    assert!(code == 1 && text.contains("it answers on"), "{text}");
+    assert_eq!(names(&place.state()), before);
+}
+
+/// A dispatcher of `state_dir` on the admin socket of `place`, for one restore.
+fn answering(place: &Place, state_dir: &Path) -> JoinHandle<()> {
     let listener = UnixListener::bind(place.path("admin.sock")).expect("a socket");
-    let answer = json!({"ok": {"state_dir": place.state()}});
-    let node = std::thread::spawn(move || {
+    let answer = json!({"ok": {"state_dir": state_dir}});
+    std::thread::spawn(move || {
         // The first connection looks whether anybody is there, the second asks.
         for socket in listener.incoming().take(2) {
             let mut socket = socket.expect("a connection");
@@ -127,13 +139,36 @@ fn a_running_dispatcher_is_left_alone() {
                 socket.write_all(format!("{answer}\n").as_bytes()).expect("answered");
             }
         }
-    });
-    let (state, run_dir) = (place.state(), place.path("."));
-    let words = [forced(&backup, &state), vec!["--run-dir", word(&run_dir)]].concat();
-    let (text, code) = fails(&words);
+    })
+}
+
+#[test]
+fn another_nodes_dispatcher_matters_only_where_it_is_named() {
+    let place = Place::new();
+    let (backup, state, config) = (place.back_up(), place.path("new"), place.path("moorline.toml"));
+    let run_dir = place.path(".");
+    let text = format!("[node]\nrun_dir = {run_dir:?}\nstate_dir = {:?}\n", place.state());
+    fs::write(&config, text).expect("written");
+
+    let node = answering(&place, &place.state());
+    let named = [words(&backup, &state), vec!["--run-dir", word(&run_dir)]].concat();
+    let (text, _) = fails(&named);
     node.join().expect("asked");
-    assert!(code == 1 && text.contains("it answers on"), "{text}");
-    assert_eq!(names(&place.state()), before);
+    assert!(text.contains("it answers on"), "{text}");
+    fs::remove_file(place.path("admin.sock")).expect("removed");
+
+    let own = ["restore", "--from", word(&backup), "--force", "--config", word(&config)];
+    let node = answering(&place, &place.state());
+    let (text, _) = fails(&own);
+    node.join().expect("asked");
+    assert!(text.contains("it answers on"), "{text}");
+    fs::remove_file(place.path("admin.sock")).expect("removed");
+
+    let node = answering(&place, &place.state());
+    let configured = [words(&backup, &state), vec!["--config", word(&config)]].concat();
+    let text = run(&configured).expect("it is another's");
+    node.join().expect("asked");
+    assert!(text.contains("6 waiting"), "{text}");
 }
 
 #[test]

@@ -45,19 +45,19 @@ use sabotage::Sabotage;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// Kills in all; 300, or 20 in the short form
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     kills: Option<u64>,
     /// Phones; 120, or 60 in the short form
-    #[arg(long)]
-    phones: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(10..=10_000))]
+    phones: Option<u16>,
     /// store.durability of the node: fsync, interval or none
-    #[arg(long, default_value = "fsync")]
+    #[arg(long, default_value = "fsync", value_parser = ["fsync", "interval", "none"])]
     durability: String,
     /// Take the power away: the store is what the disk had to have by then
     #[arg(long)]
     power_loss: bool,
     /// store.kind of the node: disk or memory
-    #[arg(long, default_value = "disk", hide = true)]
+    #[arg(long, default_value = "disk", value_parser = ["disk", "memory"], hide = true)]
     store: String,
     /// Who is killed
     #[arg(long, hide = true)]
@@ -66,7 +66,7 @@ pub struct Arguments {
 
 pub fn run(options: &Options, arguments: &Arguments, report: &mut Report) -> Result<(), Failure> {
     let kills = arguments.kills.unwrap_or(options.size(300, 20));
-    let phones = arguments.phones.unwrap_or(options.size(120, 60));
+    let phones = usize::from(arguments.phones.unwrap_or(options.size(120, 60)));
     let victims =
         arguments.victims.unwrap_or(if arguments.power_loss { Victims::Power } else { Victims::All });
     report.stage(&format!("{phones} phones on {WORKERS} workers, {kills} kills, seed {}", options.seed));

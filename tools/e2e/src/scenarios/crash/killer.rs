@@ -62,7 +62,11 @@ impl<'a> Killer<'a> {
         let back = Duration::from_millis(step.backoff_ms);
         match step.blow {
             Blow::None => Ok(()),
-            Blow::Disk(fault) => (self.on_event)(Event::Disk(fault)),
+            Blow::Disk(fault) => {
+                // A dispatcher that finds a failing disk when it starts gives up, and is right to.
+                self.look_until(|killer| killer.are_ready(&[Process::Dispatcher]))?;
+                (self.on_event)(Event::Disk(fault))
+            }
             Blow::Worker(worker) => self.kill(&[Process::Worker(worker)], back),
             Blow::Dispatcher => self.kill(&[Process::Dispatcher], back),
             Blow::Both(worker) => self.kill(&[Process::Dispatcher, Process::Worker(worker)], back),

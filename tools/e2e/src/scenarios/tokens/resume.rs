@@ -68,9 +68,11 @@ pub fn topics(node: &mut Node, report: &mut Report) -> Result<(), Failure> {
     node.kill9(Process::Dispatcher);
     node.restart(Process::Dispatcher)?;
     node.wait_ready()?;
-    phone.await_event(|received| matches!(received, Received::EpochChanged { .. }))?;
     push("n4")?;
-    report.equal("under the next dispatcher", phone.hear_until("n4")?, vec!["n4".to_owned()]);
+    let mut heard = phone.hear_until("n4")?;
+    // What the dead one had not noted as acknowledged may come again, under its number, and is dropped.
+    heard.retain(|what| !what.starts_with("Duplicate"));
+    report.equal("under the next dispatcher", heard, vec!["n4".to_owned()]);
     Ok(())
 }
 

@@ -180,12 +180,19 @@ fn a_message_whose_receipt_gave_way_has_counts_that_close() {
 fn a_log_is_left_alone_until_it_is_long() {
     let disk = SimDisk::new();
     let (store, hub) = open_new(&disk);
-    let mut store =
-        store.with_cleaning(Cleaning { log_bytes_min: 500, log_factor: 0, moved_bytes_max: 9999, rows_max: 1 });
+    let mut store = store.with_cleaning(Cleaning {
+        log_bytes_min: 500,
+        log_factor: 0,
+        moved_bytes_max: 9999,
+        rows_max: 1,
+    });
     for seq in 1..100 {
         put(&mut store, &disk, &message(seq, &body()), INBOX, seq);
         store.clean(&hub);
-        assert_eq!(!store.fetching.is_empty(), store.usage.log_bytes + store.fetching.iter().map(|f| f.1).sum::<u64>() > 500);
+        assert_eq!(
+            !store.fetching.is_empty(),
+            store.usage.log_bytes + store.fetching.iter().map(|f| f.1).sum::<u64>() > 500
+        );
         if !store.fetching.is_empty() {
             return;
         }
