@@ -64,15 +64,27 @@ impl Facts {
     fn apply(&mut self, ops: &[Op]) {
         for op in ops {
             match *op {
-                Op::Known(device) => drop(self.known.insert(device)),
-                Op::Member { device, stream, member: true, .. } => {
-                    drop(self.members.insert((device, stream)))
+                Op::Known(device) => {
+                    self.known.insert(device);
                 }
-                Op::Member { device, stream, .. } => drop(self.members.remove(&(device, stream))),
-                Op::Message(tag) => drop(self.messages.insert(tag)),
-                Op::Answer(key, tag) => drop(self.answers.insert(key, tag)),
-                Op::Forgotten(key) => drop(self.answers.remove(&key)),
-                Op::Recalled(tag) => drop(self.recalled.insert(tag)),
+                Op::Member { device, stream, member: true, .. } => {
+                    self.members.insert((device, stream));
+                }
+                Op::Member { device, stream, .. } => {
+                    self.members.remove(&(device, stream));
+                }
+                Op::Message(tag) => {
+                    self.messages.insert(tag);
+                }
+                Op::Answer(key, tag) => {
+                    self.answers.insert(key, tag);
+                }
+                Op::Forgotten(key) => {
+                    self.answers.remove(&key);
+                }
+                Op::Recalled(tag) => {
+                    self.recalled.insert(tag);
+                }
                 Op::Skipped(_) | Op::Call(_) => {}
             }
         }

@@ -157,10 +157,7 @@ fn ask(world: &World, tag: usize, draft: &Draft) -> Asked {
     };
     let live = match stream {
         None => targets.len(),
-        Some(STREAM_ALL) => everybody(world, draft.app).1.len(),
-        Some(stream) => {
-            world.members.iter().filter(|m| world.devices[m.0].app == draft.app && m.1 == *stream).count()
-        }
+        Some(stream) => readers(world, draft.app, *stream).len(),
     };
     Asked { tag, expect, excuse, targets: live }
 }
@@ -182,6 +179,9 @@ fn enter(world: &mut World, draft: Draft) -> Submission {
         idempotency,
     };
     world.submitted += 1;
+    // What is not stored is for those of this moment, whoever is about to come or go.
+    let transient = stream.filter(|_| ttl_s == 0);
+    let maybe = transient.map_or(BTreeSet::new(), |stream| readers(world, app, stream));
     world.ledger.sent.push(Sent {
         id: None,
         state: if ttl_s == 0 { State::Arrived } else { State::Staged },
@@ -194,7 +194,7 @@ fn enter(world: &mut World, draft: Draft) -> Submission {
         request: name.map(|(_, request)| request),
         stream,
         targets,
-        maybe: BTreeSet::new(),
+        maybe,
         entries: Vec::new(),
         got: BTreeSet::new(),
         excused: BTreeSet::new(),
@@ -312,6 +312,15 @@ fn audience(world: &mut World, app: AppId) -> Audience {
             (Target::Topic(topic.to_owned()), all.into_iter().filter(member).collect(), stream.or(Some(0)))
         }
     }
+}
+
+/// Whoever reads a stream at this moment.
+fn readers(world: &World, app: AppId, stream: StreamId) -> BTreeSet<usize> {
+    if stream == STREAM_ALL {
+        return everybody(world, app).1;
+    }
+    let members = world.members.iter().filter(|m| world.devices[m.0].app == app && m.1 == stream);
+    members.map(|(device, _)| *device).collect()
 }
 
 fn everybody(world: &World, app: AppId) -> Audience {

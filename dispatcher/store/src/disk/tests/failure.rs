@@ -8,6 +8,7 @@ use super::support::{
 use crate::{Commit, DiskOptions, Durability, Event, Log, Space, StoreError};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Instant, UNIX_EPOCH};
 
@@ -189,18 +190,37 @@ fn a_store_damaged_under_way_is_not_opened_again() {
 }
 
 #[test]
-fn room_is_short_and_comes_back_while_nobody_commits() {
+fn commits_run_while_room_is_short() {
     let directory = directory();
     let greedy = DiskOptions { reserve_bytes: u64::MAX, ..options(Durability::Sync) };
     let mut open = Waiting::open_with(directory.path(), &greedy).expect("opens");
     assert!(!open.disk.room(), "known from the start");
-    open.commit(commit(1, 100)).expect("commits run while room is short");
+    open.commit(commit(1, 100)).expect("settled");
     assert!(!open.disk.room());
-    drop(open);
-    let open = Waiting::open(directory.path(), Durability::Sync).expect("opens");
-    let start = Instant::now();
-    while !open.disk.room() {
-        assert!(start.elapsed() < PATIENCE);
-        std::thread::yield_now();
+}
+
+#[test]
+fn room_goes_and_comes_while_nobody_commits() {
+    let directory = directory();
+    let (store, link, next) =
+        (directory.path().join("store"), directory.path().join("link"), directory.path().join("next"));
+    std::fs::create_dir(&store).expect("made");
+    let point = |target: &Path| {
+        std::os::unix::fs::symlink(target, &next)
+            .and_then(|()| std::fs::rename(&next, &link))
+            .expect("linked");
+    };
+    point(&store);
+    let mut open = Waiting::open(&link, Durability::Sync).expect("opens");
+    assert!(open.disk.room());
+    // A file system without any room takes the place of the store's.
+    for (target, has_room) in [(Path::new("/proc"), false), (&store, true)] {
+        point(target);
+        let start = Instant::now();
+        while open.disk.room() != has_room {
+            assert!(start.elapsed() < PATIENCE, "not noticed");
+            std::thread::yield_now();
+        }
     }
+    open.commit(commit(1, 100)).expect("settled");
 }
