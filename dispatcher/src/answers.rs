@@ -81,7 +81,7 @@ impl Answers {
         }
     }
 
-    /// Takes an answer that is too old, or one too many; true for the second.
+    /// Takes an answer that is too old, or one too many; true for the second. None that may not be told yet.
     pub fn pop(&mut self, now_ms: u64) -> Option<(Fact<'static>, bool)> {
         loop {
             let many = self.named.len() > self.answers_max;
@@ -89,9 +89,14 @@ impl Answers {
             if !many && at_ms + KEPT_MS > now_ms {
                 return None;
             }
-            self.order.pop_front();
             // One that was refused is gone, and another may have its name.
-            if let Some(answer) = self.named.get(&name).filter(|a| a.at_ms == at_ms).copied() {
+            let answer = self.named.get(&name).filter(|a| a.at_ms == at_ms).copied();
+            if answer.is_some_and(|a| !a.settled) {
+                // Its message is on its way to the disk: the same again would be sent twice.
+                return None;
+            }
+            self.order.pop_front();
+            if let Some(answer) = answer {
                 self.named.remove(&name);
                 return Some((answer.fact(name), many));
             }

@@ -1,6 +1,7 @@
 //! Staged messages are settled: they come into their streams, and on their way.
 
 use crate::core::{Core, receipt_of};
+use crate::limits::ENTRY_BYTES;
 use crate::link::TopicKey;
 use crate::receipts::Ref;
 use crate::submit::PUSH_HEAD;
@@ -23,13 +24,17 @@ impl Core {
         let place = route.place().filter(|_| up_to_date);
         let (app, body, collapse, revoked) =
             (entry.app, entry.body.clone(), entry.collapse, route.is_revoked());
+        let is_over = entry.expires_ms <= self.now_ms;
         self.store.append(stream, entry);
         if revoked {
             self.give_up_entry(handle, seq, Outcome::Dropped);
             return;
         }
-        if let Some(place) = place {
-            self.send_new(handle, place, seq, &body, receipt);
+        match place {
+            // The disk took longer than it had: a Gap goes out in its place.
+            Some(_) if is_over => self.pump(handle),
+            Some(place) => self.send_new(handle, place, seq, &body, receipt),
+            None => {}
         }
         if collapse != 0 {
             self.collapse_inbox(handle, seq, collapse);
@@ -39,9 +44,15 @@ impl Core {
             push.waiting_policy == WaitingPolicy::DropOldest,
             push.app_waiting_policy == WaitingPolicy::DropOldest,
         );
-        while device_drops && self.is_device_over(handle, 0, 0) && self.drop_oldest(handle, seq) {}
-        if app_drops && self.is_app_over(app, 0, 0) {
-            self.drop_oldest(handle, seq);
+        while device_drops && self.holds_too_much(handle) && self.drop_oldest(handle, seq) {}
+        // No more than it takes itself: the rest of what is too much is staged for others.
+        let mut owed = body.len() + ENTRY_BYTES;
+        while app_drops && owed > 0 && self.is_app_over(app, 0, 0) {
+            let before = self.store.size(stream).bytes;
+            if !self.drop_oldest(handle, seq) {
+                break;
+            }
+            owed = owed.saturating_sub(before - self.store.size(stream).bytes);
         }
     }
 
@@ -92,13 +103,18 @@ impl Core {
         let (seq, members, joined) = (topic.take_seq(), topic.members, topic.joined);
         debug_assert_eq!(seq, entry.seq, "numbers are given out in the order of batches");
         let (receipt, body, collapse) = (receipt_of(&entry), entry.body.clone(), entry.collapse);
+        let is_over = entry.expires_ms <= self.now_ms;
         self.store.append(Stream::Topic(app, stream), entry);
         // Members may have come and gone since it was staged.
         self.receipts.retarget(receipt, u32::try_from(members).unwrap_or(u32::MAX));
         self.receipts.dispatch(receipt, u32::try_from(joined).unwrap_or(u32::MAX));
         let mut frame = std::mem::take(&mut self.frames);
         frame.clear();
-        Frame::Push(Push { stream, seq, payload: &body }).encode(&mut frame);
+        if is_over {
+            Frame::Gap { stream, seq }.encode(&mut frame);
+        } else {
+            Frame::Push(Push { stream, seq, payload: &body }).encode(&mut frame);
+        }
         self.fan_out(key, Some(seq), &frame);
         self.frames = frame;
         if collapse != 0 {

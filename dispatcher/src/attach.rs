@@ -17,7 +17,7 @@ const RETRY_AFTER_MS: u32 = 1000;
 impl Core {
     /// A worker asks to attach a device, or tells of one that outlived the previous dispatcher.
     pub fn attach(&mut self, link: u16, a: Attach<'_>) {
-        let handle = self.find_or_insert(a.device, a.app);
+        let handle = self.find_or_insert_attaching(&a);
         let (fresh, place) = (a.session == 0, Place { link, conn: a.conn });
         if let Some(reason) = self.refusal(handle, &a) {
             self.count(Metric::AttachRefused, 1);
@@ -52,6 +52,24 @@ impl Core {
             self.start_catchup(handle, stream);
         }
         self.pump(handle);
+    }
+
+    /// A device that nobody registered here is recorded with the next batch: it is about to be told where it
+    /// stands in the broadcast stream. One that was told before, and not recorded, says so itself.
+    fn find_or_insert_attaching(&mut self, a: &Attach<'_>) -> Handle {
+        if let Some(handle) = self.routes.find(a.device) {
+            return handle;
+        }
+        self.reply(|_| ());
+        let told = a.positions.iter().find(|p| p.stream == STREAM_ALL).map(|p| p.seq);
+        let head = self.head((a.app, STREAM_ALL));
+        match told.filter(|seq| a.session == 0 && a.epoch == self.store.epoch() && *seq < head) {
+            None => self.find_or_insert(a.device, a.app),
+            Some(all) => {
+                self.store.record(&Fact::Device { device: a.device, app: a.app, all });
+                self.insert(a.device, a.app, all)
+            }
+        }
     }
 
     fn refusal(&self, handle: Handle, a: &Attach<'_>) -> Option<Reason> {

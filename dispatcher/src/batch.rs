@@ -75,6 +75,14 @@ pub struct InBatch {
     pub numbers: u32,
     pub messages: u32,
     pub bytes: usize,
+    /// Changes of the device's memberships.
+    pub members: u32,
+}
+
+impl InBatch {
+    fn is_empty(&self) -> bool {
+        self.numbers == 0 && self.members == 0
+    }
 }
 
 /// Both batches, and what is staged in which stream.
@@ -82,6 +90,8 @@ pub struct InBatch {
 pub struct Batches {
     pub open: Batch,
     under_way: Batch,
+    /// The store has a batch, be it one that nobody waits for.
+    is_under_way: bool,
     inboxes: HashMap<Handle, InBatch, FixedState>,
     topics: HashMap<TopicKey, u32, FixedState>,
     committed_ms: u64,
@@ -107,7 +117,10 @@ impl Batches {
                 *self.topics.entry(*key).or_default() += 1;
                 self.open.bytes += entry.body.len() + ENTRY_BYTES;
             }
-            Staged::Member { .. } => {}
+            Staged::Member { handle, name, .. } => {
+                self.inboxes.entry(*handle).or_default().members += 1;
+                self.open.bytes += name.len() + ENTRY_BYTES;
+            }
         }
         self.open.items.push(item);
     }
@@ -133,7 +146,14 @@ impl Batches {
                     }
                 }
             }
-            Staged::Member { .. } => {}
+            Staged::Member { handle, .. } => {
+                if let Some(staged) = self.inboxes.get_mut(handle) {
+                    staged.members -= 1;
+                    if staged.is_empty() {
+                        self.inboxes.remove(handle);
+                    }
+                }
+            }
         }
     }
 
@@ -142,7 +162,7 @@ impl Batches {
             staged.numbers -= 1;
             staged.messages -= messages;
             staged.bytes -= bytes;
-            if staged.numbers == 0 {
+            if staged.is_empty() {
                 self.inboxes.remove(&handle);
             }
         }
@@ -206,6 +226,9 @@ impl Core {
 
     /// Hands the open batch over, if the store takes it.
     fn commit(&mut self) -> Handed {
+        if self.batches.is_under_way {
+            return Handed::Busy;
+        }
         let store = &mut self.store;
         self.receipts.take_dirty(&mut |id, targeted, done| {
             store.record(&store::Fact::Counts { id, targeted, done });
@@ -213,6 +236,7 @@ impl Core {
         let handed = self.store.commit(self.now_ms);
         if handed == Handed::Over {
             self.batches.committed_ms = self.now_ms;
+            self.batches.is_under_way = true;
             self.batches.under_way = std::mem::take(&mut self.batches.open);
         }
         handed
@@ -238,6 +262,7 @@ impl Core {
 
     fn settle(&mut self, result: Result<(), StoreError>) {
         let batch = std::mem::take(&mut self.batches.under_way);
+        self.batches.is_under_way = false;
         let refusal = result.err().map(|error| {
             metrics::say!("dispatcher: {error}");
             refusal(&error)
@@ -283,7 +308,7 @@ impl Core {
             match item {
                 Staged::Inbox { entry, .. } | Staged::Topic { entry, .. } => self.store.discard(&entry),
                 Staged::Skipped { .. } => {}
-                Staged::Member { .. } => self.batches.open.items.push(item),
+                Staged::Member { .. } => self.batches.stage(item),
             }
         }
         for receipt in receipts.iter().chain(newer) {

@@ -4,7 +4,7 @@ use settings::Settings;
 use std::path::PathBuf;
 
 /// Records taken from one worker's ring in a turn; the rest wait in the ring.
-pub const UP_RECORDS_MAX: usize = 2048;
+pub const UP_RECORDS_MAX: usize = 256;
 /// HTTP calls taken in a turn; the rest wait in the queue.
 pub const COMMANDS_MAX: usize = 8;
 /// HTTP calls that may wait for the hub; more are answered 503 (`api_queue_full_total`).
@@ -21,7 +21,7 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 32 << 10;
 /// Bytes of one page of backlog, unless a single message is larger.
 pub const PAGE_BYTES_MAX: usize = 16 << 10;
 /// Devices of a full ring served again in one turn.
-pub const DIRTY_MAX: usize = 1024;
+pub const DIRTY_MAX: usize = 64;
 /// Broadcast records read again for a full ring in one turn.
 pub const BEHIND_RECORDS_MAX: usize = 1024;
 /// Streams looked at for expired messages in one tick: a million waiting streams are gone round in a minute.
@@ -36,8 +36,8 @@ pub const MEMBERSHIPS_MAX: usize = 64;
 pub const NEW_TOPICS_MAX: u32 = 16;
 /// Topics an app may have.
 pub const TOPICS_MAX: usize = 100_000;
-/// Idempotency keys forgotten in one tick.
-pub const ANSWERS_FORGOTTEN_MAX: usize = 4096;
+/// Idempotency keys forgotten in one tick: more than can come in one, 128,000 a second.
+pub const ANSWERS_FORGOTTEN_MAX: usize = 32 << 10;
 /// Milliseconds a dispatcher that stops waits for its last batch.
 pub const STOP_MS_MAX: u64 = 5000;
 /// Milliseconds between rounds of expiry and of other housekeeping.

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::ids::Ids;
 use crate::link::{Link, TopicKey};
 use crate::receipts::{Receipts, Ref};
+use crate::recover::Played;
 use crate::registry::Registry;
 use crate::status::Status;
 use bus::Down;
@@ -60,8 +61,8 @@ pub struct Core {
     pub catchups: HashMap<(Handle, StreamId), Seq, FixedState>,
     pub links: Vec<LinkSlot>,
     pub store: Box<dyn Store>,
-    /// How far each stream with many readers was played, while the store is played back.
-    pub played: HashMap<TopicKey, Seq, FixedState>,
+    /// What counts only while the store is played back.
+    pub played: Played,
     /// What the store's next batch stands for.
     pub batches: Batches,
     pub answers: Answers,
@@ -109,7 +110,7 @@ impl Core {
             apps,
             memberships: HashMap::with_hasher(FixedState::default()),
             catchups: HashMap::with_hasher(FixedState::default()),
-            played: HashMap::with_hasher(FixedState::default()),
+            played: Played::default(),
             links: Vec::new(),
             store,
             registry,

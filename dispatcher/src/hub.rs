@@ -59,6 +59,7 @@ pub struct Hub {
     inboxes: Vec<Option<Inbox>>,
     /// Workers that have connected and not offered yet; a number is reused.
     peers: Vec<Option<Peer>>,
+    clock: Clock,
     tick_at: Instant,
     /// When full rings are looked at again.
     retry_at: Option<Instant>,
@@ -92,7 +93,8 @@ impl Hub {
         let opened = crate::open::store(&config, Box::new(wake))?;
         let session_first = SystemTime::UNIX_EPOCH.elapsed().map_or(1, |d| d.as_micros() as u64);
         let mut core = Core::new(config, opened.store, registry, status, rand::random(), session_first);
-        core.now_ms = now_ms();
+        let mut clock = Clock::new();
+        core.now_ms = clock.now_ms();
         core.recover()?;
         let hub = Self {
             poll,
@@ -103,6 +105,7 @@ impl Hub {
             core,
             inboxes: Vec::new(),
             peers: Vec::new(),
+            clock,
             tick_at: Instant::now(),
             retry_at: None,
             busy: false,
@@ -143,7 +146,7 @@ impl Hub {
     /// What was taken in is settled before the process ends: callers are told, and nothing is done twice.
     fn settle_last(&mut self) {
         for _ in 0..STOP_MS_MAX {
-            self.core.now_ms = now_ms();
+            self.core.now_ms = self.clock.now_ms();
             if self.core.close_store() {
                 return;
             }
@@ -155,7 +158,7 @@ impl Hub {
     fn turn(&mut self) -> Result<(), HubError> {
         self.wait()?;
         self.core.count(Metric::Turns, 1);
-        self.core.now_ms = now_ms();
+        self.core.now_ms = self.clock.now_ms();
         self.busy = false;
         self.handle_events()?;
         for number in 0..self.inboxes.len() {
@@ -382,7 +385,28 @@ impl Core {
     }
 }
 
-fn now_ms() -> u64 {
+/// Unix time that never goes back: where the system's clock does, it goes on from where it was.
+struct Clock {
+    unix_ms: u64,
+    at: Instant,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { unix_ms: unix_ms(), at: Instant::now() }
+    }
+
+    fn now_ms(&mut self) -> u64 {
+        let (elapsed_ms, unix_ms) = (self.at.elapsed().as_millis() as u64, unix_ms());
+        if unix_ms > self.unix_ms + elapsed_ms {
+            *self = Self { unix_ms, at: Instant::now() };
+            return unix_ms;
+        }
+        self.unix_ms + elapsed_ms
+    }
+}
+
+fn unix_ms() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis() as u64)
 }
 

@@ -29,6 +29,10 @@ impl Core {
         let (app, device) = (self.routes[handle].app(), self.routes[handle].device());
         let push = &self.config.settings.push;
         let retry_after_ms = STORE_RETRY_MS;
+        if self.is_store_full(bytes) {
+            self.count(Metric::Refused, 1);
+            return Room::Refused(Refusal::StoreFull { retry_after_ms });
+        }
         let mut room = Room::Free;
         if self.is_device_over(handle, 1, bytes + ENTRY_BYTES) {
             self.count(Metric::LimitDevice, 1);
@@ -47,6 +51,12 @@ impl Core {
         room
     }
 
+    /// Whether the budget is spent. Asked before a message is written anywhere.
+    fn is_store_full(&self, bytes: usize) -> bool {
+        let Usage { bytes: kept, budget_bytes, .. } = self.store.usage();
+        kept + bytes + ENTRY_BYTES > budget_bytes
+    }
+
     fn has_waiting(&self, device: DeviceId, handle: Handle) -> bool {
         self.store.first(Stream::Inbox(device)).is_some() || self.batches.inbox(handle).messages > 0
     }
@@ -56,6 +66,10 @@ impl Core {
     /// # Errors
     /// The refusal: a stream with many readers has no number to use up for nothing.
     pub fn room_in_topic(&self, (app, stream): TopicKey, bytes: usize) -> Result<(), Refusal> {
+        if self.is_store_full(bytes) {
+            self.count(Metric::Refused, 1);
+            return Err(Refusal::StoreFull { retry_after_ms: STORE_RETRY_MS });
+        }
         if !self.is_app_over(app, 1, bytes + ENTRY_BYTES) {
             return Ok(());
         }
@@ -82,6 +96,18 @@ impl Core {
         let Usage { entries, bytes: kept, .. } = self.store.size(Stream::Inbox(route.device()));
         entries + staged.messages as usize + messages > messages_max
             || kept + staged.bytes + bytes > bytes_max
+    }
+
+    /// Whether more waits in an inbox than may; what is staged does not count, as it may yet be refused.
+    pub fn holds_too_much(&self, handle: Handle) -> bool {
+        let (push, route) = (&self.config.settings.push, &self.routes[handle]);
+        let (messages_max, bytes_max) = (push.waiting_messages_max, push.waiting_kib_max << 10);
+        let numbers = route.inbox_unacked() as usize;
+        if numbers <= messages_max && numbers * (push.payload_bytes_max + ENTRY_BYTES) <= bytes_max {
+            return false;
+        }
+        let Usage { entries, bytes, .. } = self.store.size(Stream::Inbox(route.device()));
+        entries > messages_max || bytes > bytes_max
     }
 
     /// Whether more waits for an app than may, with so much more.

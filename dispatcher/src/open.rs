@@ -41,8 +41,9 @@ pub fn store(config: &Config, wake: Box<dyn Fn() + Send + Sync>) -> Result<Opene
         window_ms,
         durability,
         epoch,
-        // A machine that does not tell its runs apart is taken for one that never went down.
-        boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default(),
+        // A machine that does not tell its runs apart is taken for one that went down.
+        boot: std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+            .unwrap_or_else(|_| rand::random::<u64>().to_string()),
         path: config.store.display().to_string(),
     };
     Ok(Opened { store: Box::new(Durable::open(disk, options)?), backup: Some(backup) })

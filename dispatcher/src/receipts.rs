@@ -53,6 +53,8 @@ pub struct Receipts {
     next: usize,
     /// Those of an earlier dispatcher, in the order in which its store has them, and where each is.
     old: Vec<Receipt>,
+    /// The place of the next of them.
+    old_next: usize,
     old_index: HashMap<MessageId, u32, FixedState>,
     /// The targets of messages for a list of devices, until all of them are done.
     lists: HashMap<u32, Vec<Handle>, FixedState>,
@@ -67,6 +69,7 @@ impl Receipts {
             receipts_max,
             next: 0,
             old: Vec::new(),
+            old_next: 0,
             old_index: HashMap::with_hasher(FixedState::default()),
             lists: HashMap::with_hasher(FixedState::default()),
             dirty: Vec::new(),
@@ -96,16 +99,24 @@ impl Receipts {
         Ref { at: at as u32, id }
     }
 
-    /// Takes back the receipt of an earlier dispatcher; with too many of them it has none.
+    /// Takes back the receipt of an earlier dispatcher. The oldest gives way.
     pub fn restore(&mut self, message: &store::Message) -> u32 {
         let &store::Message { id, app, ttl_s, targeted, done, .. } = message;
-        if self.old.len() >= self.receipts_max {
-            return u32::MAX;
+        let place = self.old_next;
+        self.old_next = (place + 1) % self.receipts_max;
+        let at = OLD + place as u32;
+        if let Some(gone) = self.old.get(place) {
+            self.lists.remove(&at);
+            self.old_index.remove(&gone.id);
         }
-        let at = OLD + self.old.len() as u32;
         // Whom it is for shows with its entries.
         let audience = Audience::List;
-        self.old.push(Receipt { id, ttl_s, targeted, dispatched: 0, done, audience, app, dirty: false });
+        let receipt = Receipt { id, ttl_s, targeted, dispatched: 0, done, audience, app, dirty: false };
+        if place == self.old.len() {
+            self.old.push(receipt);
+        } else {
+            self.old[place] = receipt;
+        }
         self.old_index.insert(id, at);
         at
     }

@@ -2,6 +2,7 @@
 
 use crate::answers::Answer;
 use crate::core::Core;
+use crate::link::TopicKey;
 use crate::receipts::{Audience, Ref};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -11,6 +12,15 @@ use wire::{AppId, DeviceId, Epoch, STREAM_ALL, STREAM_INBOX, Seq, StreamId};
 
 /// The messages of a stream with many readers, and how many members need none before each.
 type Readers = HashMap<(AppId, StreamId), (Vec<(Seq, Ref)>, Vec<u32>), FixedState>;
+
+/// What counts only while the store is played back.
+#[derive(Default)]
+pub struct Played {
+    /// How far each stream with many readers was played.
+    heads: HashMap<TopicKey, Seq, FixedState>,
+    /// Who joined behind messages that were staged when it asked. No fact says where until one is recorded.
+    joined: Vec<(Handle, StreamId)>,
+}
 
 impl Core {
     /// Takes back everything that the store has.
@@ -23,8 +33,14 @@ impl Core {
         let mut store = std::mem::replace(&mut self.store, placeholder);
         let replayed = store.replay(self);
         self.store = store;
-        self.played = HashMap::with_hasher(FixedState::default());
+        let Played { joined, .. } = std::mem::take(&mut self.played);
         replayed?;
+        for (handle, stream) in joined {
+            let device = self.routes[handle].device();
+            if let Some(seq) = self.topic_acked(handle, stream) {
+                self.store.record(&Fact::Acked { device, stream, seq });
+            }
+        }
         self.recount_readers();
         for handle in 0..self.routes.len() as Handle {
             if self.routes[handle].is_revoked() {
@@ -182,8 +198,8 @@ impl Replay for Core {
         match stream {
             Stream::Topic(app, stream) => {
                 self.receipts.restore_target(receipt, Audience::Topic(stream));
-                let played = self.played.entry((app, stream)).or_default();
-                *played = entry.seq.max(*played);
+                let head = self.played.heads.entry((app, stream)).or_default();
+                *head = entry.seq.max(*head);
             }
             Stream::Inbox(device) => {
                 if let Some(handle) = self.routes.find(device) {
@@ -216,8 +232,11 @@ impl Replay for Core {
                 if let Some(handle) = self.routes.find(device) {
                     // What was staged when it asked came before it.
                     let key = (self.routes[handle].app(), stream);
-                    let played = self.played.get(&key).copied().unwrap_or(0);
-                    self.restore_member(handle, stream, seq.max(played));
+                    let head = self.played.heads.get(&key).copied().unwrap_or(0);
+                    if head > seq {
+                        self.played.joined.push((handle, stream));
+                    }
+                    self.restore_member(handle, stream, seq.max(head));
                 }
             }
             Fact::Left { device, stream } => {

@@ -34,6 +34,10 @@ impl Core {
     /// Changes a membership and tells the device, if it is attached.
     fn set_member(&mut self, handle: Handle, name: &str, member: bool) -> Result<(), SubscriptionStatus> {
         check_topic_name(name).map_err(|_| SubscriptionStatus::BadName)?;
+        if self.batches.inbox(handle).members as usize >= MEMBERSHIPS_MAX {
+            // More than that while one batch is written is no use of topics.
+            return Err(SubscriptionStatus::TooMany);
+        }
         if member { self.enter(handle, name) } else { self.leave(handle, name) }
     }
 
@@ -41,7 +45,8 @@ impl Core {
         let app = self.routes[handle].app();
         let known = self.apps.get(&app).and_then(|a| a.names.get(name)).copied();
         let is_member = known.is_some_and(|s| self.topic_acked(handle, s).is_some());
-        let count = self.memberships.get(&handle).map_or(0, Vec::len);
+        let staged = self.batches.inbox(handle).members as usize;
+        let count = self.memberships.get(&handle).map_or(0, Vec::len) + staged;
         if !is_member && count >= MEMBERSHIPS_MAX {
             return Err(SubscriptionStatus::TooMany);
         }

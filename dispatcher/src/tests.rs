@@ -40,7 +40,7 @@ const SEEDS: u64 = 1500;
 const ACTS: usize = 300;
 
 /// What a good number of runs comes across.
-const RARE: [&str; 23] = [
+const RARE: [&str; 24] = [
     "delivered",
     "repeated",
     "gaps",
@@ -52,6 +52,7 @@ const RARE: [&str; 23] = [
     "batch failed",
     "call failed",
     "killed",
+    "machine down",
     "back",
     "collapsed",
     "gave way",

@@ -37,6 +37,7 @@ const ACTS: &[Act] = &[
     (1, "worker dies", worker_dies),
     (1, "link breaks", link_breaks),
     (2, "dispatcher is killed", kill),
+    (1, "machine goes down", machine_goes_down),
     (1, "dispatcher ends in peace", World::restart_in_peace),
     (1, "disk is slow", slow),
     (4, "recall", recall),
@@ -265,6 +266,14 @@ fn kill(world: &mut World) {
     }
 }
 
+/// With everything that runs on it.
+fn machine_goes_down(world: &mut World) {
+    if world.chance(world.trouble / 4) {
+        (0..world.workers.len()).for_each(|w| end_worker(world, w));
+        world.restart_machine();
+    }
+}
+
 fn slow(world: &mut World) {
     world.slow = world.rng.random_range(10..60);
 }
@@ -276,6 +285,11 @@ fn sweep(world: &mut World) {
 
 fn worker_dies(world: &mut World) {
     let w = world.any_worker();
+    end_worker(world, w);
+}
+
+/// A worker's process ends with all its connections.
+pub fn end_worker(world: &mut World, w: usize) {
     if world.is_linked(w) {
         world.lost.push(world.workers[w].number);
     }

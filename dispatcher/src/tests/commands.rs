@@ -5,7 +5,9 @@ use super::world::World;
 use crate::command::Command;
 use api::{Accepted, Counts, Refusal, Submission, Target};
 use bus::Down;
+use settings::Settings;
 use std::ops::ControlFlow;
+use store::SimDisk;
 use tokio::sync::oneshot;
 use wire::{AppId, ConnId, DeviceId, MessageId, STREAM_INBOX};
 
@@ -41,6 +43,10 @@ fn presence(world: &mut World, app: AppId, device: DeviceId) -> Option<u16> {
 /// A world whose first device, of [`APP`], is attached at its first worker.
 fn with_a_device(number: u64) -> (World, DeviceId) {
     let mut world = World::new(u64::MAX - number, false);
+    let push = &mut world.core.config.settings.push;
+    let window_messages = push.window_messages;
+    *push = Settings::default().push;
+    push.window_messages = window_messages;
     world.connect(0);
     attach(&mut world);
     let device = world.devices[0].id;
@@ -56,6 +62,55 @@ fn attach(world: &mut World) {
         world.workers[0].reattach(usize::MAX / 2);
         world.take_records(0, usize::MAX);
     }
+}
+
+/// A call of each kind that changes something, while its batch is under way; says whether `told` finds its answer right.
+fn while_under_way<T>(
+    world: &mut World,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    over: impl FnOnce(&SimDisk) -> bool,
+) -> T {
+    let disk = world.setup.disk.clone().expect("it has one");
+    let (to, mut answer) = oneshot::channel();
+    world.core.command(command(to));
+    world.core.turn_store();
+    assert!(answer.is_empty(), "an answer before its batch is settled");
+    assert!(over(&disk), "a commit is under way");
+    assert!(answer.is_empty(), "an answer before the hub has heard");
+    world.core.now_ms += 1000;
+    world.core.turn_store();
+    answer.try_recv().expect("what is over is answered")
+}
+
+#[test]
+fn a_call_is_answered_when_its_batch_is_over() {
+    let mut world = World::new(u64::MAX - 8, true);
+    let (settle, fail) = (SimDisk::settle, |disk: &SimDisk| disk.fail(false));
+    let devices = while_under_way(&mut world, |to| Command::Register(APP, 1, to), settle);
+    let device = devices.expect("settled")[0];
+    let topic = |to| Command::Topic(APP, device, "news".to_owned(), true, to);
+    assert!(matches!(while_under_way(&mut world, topic, fail), Err(Refusal::StoreDown { .. })));
+    // The membership was recorded: it goes with the next batch, which is under way.
+    assert!(world.setup.disk.as_ref().expect("it has one").settle());
+    world.core.turn_store();
+    assert_eq!(world.core.memberships.len(), 1);
+    let push = |ttl_s| Submission {
+        app: APP,
+        target: Target::Device(device),
+        payload: payload(0, 0),
+        ttl_s,
+        collapse: None,
+        idempotency: None,
+    };
+    let results = while_under_way(&mut world, |to| Command::Submit(vec![push(HOUR), push(0)], to), settle);
+    let id = results[0].as_ref().expect("settled").id;
+    assert!(results[1].is_ok());
+    let results = while_under_way(&mut world, |to| Command::Submit(vec![push(HOUR), push(0)], to), fail);
+    assert!(results.iter().all(|r| matches!(r, Err(Refusal::StoreDown { .. }))), "{results:?}");
+    assert!(world.setup.disk.as_ref().expect("it has one").settle());
+    world.core.turn_store();
+    let recalled = while_under_way(&mut world, |to| Command::Recall(APP, id, to), settle);
+    assert_eq!(recalled, Ok(Some(api::Recalled { recalled: 1, in_flight: 0 })));
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct Device {
     /// The Welcome came.
     pub welcomed: bool,
     pub revoked: bool,
+    /// A Sync began another epoch: it has to ask for its topics again, by their names, which none here does.
+    pub must_ask: bool,
     pub gaps: u64,
     pub syncs: u64,
 }
@@ -57,6 +59,7 @@ impl Device {
             at: None,
             welcomed: false,
             revoked: false,
+            must_ask: false,
             gaps: 0,
             syncs: 0,
         }
@@ -82,9 +85,11 @@ impl Device {
             match frame {
                 Frame::Welcome(w) => {
                     self.welcomed = true;
+                    self.must_ask &= w.epoch == self.epoch;
                     self.stand(w.epoch, w.positions);
                 }
                 Frame::Sync(s) => {
+                    self.must_ask |= s.epoch != self.epoch;
                     self.stand(s.epoch, s.positions);
                     self.syncs += 1;
                     said.push(Said::Ack(Vec::new()));

@@ -45,12 +45,12 @@ impl World {
         let core = &self.core;
         let topics = core.apps.iter().flat_map(|(app, a)| a.topics.iter().map(move |(s, t)| ((*app, *s), t)));
         let topics = topics.map(|(key, topic)| (key, (topic.head, topic.members)));
-        let kept = self.receipts_are_kept();
-        let is_over = |tag: usize| self.ledger.sent[tag].expires_ms <= now_ms;
-        // A topic's message whose receipt gave way stays, as does one that is over, until expiry comes by; a
-        // dispatcher that starts counts their readers again.
-        let is_exact = |spot: &Spot, tag: usize| matches!(spot, Spot::Inbox(_)) || kept && !is_over(tag);
-        let waiting = self.waiting.iter().filter(|((spot, _), tag)| is_exact(spot, **tag));
+        let receipts = self.dump_receipts(now_ms);
+        let waiting = self.waiting.iter().filter(|((spot, _), tag)| match spot {
+            Spot::Inbox(_) => true,
+            // Where nobody waits for it, it may lie behind one that is over, until expiry comes by.
+            Spot::Topic(..) => receipts.get(tag).is_some_and(|counts| counts.waiting > 0),
+        });
         let answers = super::submit::all_keys().filter_map(|key| {
             let answer = self.answer_to(key)?;
             Some((key, (answer.id, answer.targets)))
@@ -58,9 +58,9 @@ impl World {
         Dump {
             devices: self.known.iter().map(|device| (*device, self.dump_device(*device))).collect(),
             topics: topics.filter(|(_, what)| *what != (0, 0)).collect(),
-            waiting: waiting.map(|(at, tag)| (*at, *tag)).collect(),
+            waiting: waiting.clone().map(|(at, tag)| (*at, *tag)).collect(),
             answers: answers.collect(),
-            receipts: self.dump_receipts(now_ms),
+            receipts: waiting.filter_map(|(_, tag)| Some((*tag, *receipts.get(tag)?))).collect(),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Sent {
     pub id: Option<MessageId>,
     pub state: State,
     pub app: AppId,
+    /// In which it was sent, and the present one if it outlived that.
+    pub born: Epoch,
     pub epoch: Epoch,
     pub ttl_s: u32,
     pub expires_ms: u64,
@@ -42,6 +44,8 @@ pub struct Sent {
     pub excused: BTreeSet<usize>,
     /// Targets that acknowledged it without having it.
     pub lied: BTreeSet<usize>,
+    /// Its time was over before it was settled: nobody gets it.
+    pub late: bool,
     /// Targets that must not get it: it was taken back while they were away.
     pub withdrawn: BTreeSet<usize>,
 }
@@ -101,12 +105,26 @@ impl Ledger {
     }
 
     /// A message is settled: its numbers are given out for good.
-    pub fn arrive(&mut self, tag: usize) {
+    pub fn arrive(&mut self, tag: usize, now_ms: u64) {
         let sent = &mut self.sent[tag];
+        sent.late = sent.expires_ms <= now_ms;
         sent.state = State::Arrived;
         for (stream, seq) in &sent.entries {
             let named = *self.names.entry((sent.epoch, *stream, *seq)).or_insert(tag);
             assert_eq!(named, tag, "{stream:?} has two messages numbered {seq}");
+        }
+    }
+
+    /// What waits is of this epoch from now on: devices that start anew may get it again, and what they had
+    /// acknowledged they are not owed.
+    pub fn go_on(&mut self, epoch: Epoch) {
+        for (tag, sent) in self.sent.iter_mut().enumerate().filter(|(_, s)| s.epoch != epoch) {
+            sent.epoch = epoch;
+            sent.excused.append(&mut sent.got);
+            sent.excused.append(&mut sent.lied);
+            if sent.state == State::Arrived {
+                self.names.extend(sent.entries.iter().map(|(stream, seq)| ((epoch, *stream, *seq), tag)));
+            }
         }
     }
 
@@ -134,13 +152,19 @@ impl Ledger {
             got.stream
         );
         assert_eq!(sent.ttl_s == 0, got.seq == 0, "message {tag}: transient means without a number");
-        assert_eq!(sent.epoch, got.epoch, "message {tag} reached device {device} in another epoch");
+        let is_of_its_time = (sent.born.0..=sent.epoch.0).contains(&got.epoch.0);
+        assert!(is_of_its_time, "message {tag} reached device {device} in another epoch");
         assert_eq!(sent.state, State::Arrived, "message {tag} reached device {device}");
         assert!(got.payload == sent.content, "message {tag} is damaged");
+        assert!(sent.ttl_s == 0 || !sent.late, "message {tag} was over before it arrived");
         assert!(
             got.again || !sent.withdrawn.contains(&device),
             "message {tag} was taken back from device {device}"
         );
+        if got.epoch != sent.epoch {
+            // It was on the way when another epoch began, in which it counts for nothing.
+            return;
+        }
         if got.again {
             self.repeated += 1;
         } else {

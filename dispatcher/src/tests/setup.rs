@@ -27,6 +27,8 @@ pub struct Setup {
     pub config: Config,
     /// The platters, where the store has any. They outlive the dispatcher.
     pub disk: Option<SimDisk>,
+    /// How often the machine has gone down.
+    pub boots: u32,
     budget_bytes: usize,
     durability: Durability,
     cleaning: Cleaning,
@@ -49,6 +51,7 @@ impl Setup {
         Self {
             config: Config { registry, store: directory.join("store"), ..Config::new(&settings, 1) },
             disk: durable.then(SimDisk::new),
+            boots: 0,
             budget_bytes: if seed.is_multiple_of(5) { 6 << 10 } else { 1 << 20 },
             durability: *pick(rng, &[Durability::Sync, Durability::Interval, Durability::Process]),
             // A log that is never left alone, up to one that is nearly always.
@@ -59,6 +62,11 @@ impl Setup {
                 rows_max: 8,
             },
         }
+    }
+
+    /// Whether what is settled outlives the machine.
+    pub fn is_synced(&self) -> bool {
+        self.durability == Durability::Sync || self.disk.is_none()
     }
 
     /// The most bytes of rows that a log keeps for so many bytes that wait.
@@ -78,7 +86,7 @@ impl Setup {
             window_ms: WINDOW_MS,
             durability: self.durability,
             epoch,
-            boot: "one run of the machine".to_owned(),
+            boot: self.boots.to_string(),
             path: "the platters".to_owned(),
         };
         let store = Durable::open(disk.log(), options).expect("the platters are sound");

@@ -63,6 +63,7 @@ impl World {
         }
         self.see_commit();
         self.look_after(&arrived);
+        arrived.iter().for_each(|tag| self.check_collapsed(*tag));
         self.check_calls();
         outcome
     }
@@ -94,7 +95,7 @@ impl World {
         for op in ops {
             match op {
                 Op::Message(tag) => {
-                    self.ledger.arrive(tag);
+                    self.ledger.arrive(tag, self.core.now_ms);
                     arrived.push(tag);
                 }
                 Op::Member { device, stream, member, before } => {
@@ -207,17 +208,25 @@ impl World {
 
     /// Answers that are too many or too old are forgotten.
     pub fn forget(&mut self) {
-        let (before, max) = (self.names.len(), self.setup.config.settings.store.idempotency_keys_max);
         self.core.forget_answers();
+        self.see_forgotten();
+        let max = self.setup.config.settings.store.idempotency_keys_max;
+        let open = self.names.values().filter(|named| !named.settled).count();
+        assert!(self.names.len() <= max.max(open), "at most {max} answers are kept");
+    }
+
+    /// Notes which answers the hub has forgotten.
+    pub fn see_forgotten(&mut self) {
+        let (before, max) = (self.names.len(), self.setup.config.settings.store.idempotency_keys_max);
         for key in self.names.keys().copied().collect::<Vec<_>>() {
             if !self.has_answer(key) {
-                self.names.remove(&key);
+                let named = self.names.remove(&key);
+                let is_settled = named.is_some_and(|named| named.settled);
+                assert!(is_settled, "{key:?} is forgotten before it is answered");
                 self.journal.note(Op::Forgotten(key));
                 self.seen.one("answer forgotten");
             }
         }
-        let open = self.names.values().filter(|named| !named.settled).count();
-        assert!(self.names.len() <= max.max(open), "at most {max} answers are kept");
         let is_day_over = self.core.now_ms - START_MS >= crate::answers::KEPT_MS;
         assert!(self.names.len() >= before.min(max) || is_day_over, "answers are kept");
     }

@@ -94,6 +94,28 @@ impl World {
         self.compare(expected, arrived);
     }
 
+    /// Nothing that waits is older than a message that takes its place; what is on the way stays on it. A dispatcher
+    /// that starts replaces nothing: what was to be replaced when the last one ended comes too.
+    pub fn check_collapsed(&self, tag: usize) {
+        let sent = &self.ledger.sent[tag];
+        for (stream, seq) in sent.entries.iter().filter(|_| sent.collapse != 0) {
+            let spot = self.spot_of(*stream);
+            let on_the_way = match spot {
+                Spot::Inbox(device) => {
+                    let handle = self.core.routes.find(self.devices[device].id);
+                    handle.map_or(0, |h| self.core.routes[h].inbox_sent())
+                }
+                Spot::Topic(..) => 0,
+            };
+            let older = (spot, on_the_way.min(*seq - 1) + 1)..(spot, *seq);
+            for ((_, older), other) in self.waiting.range(older) {
+                let other = &self.ledger.sent[*other];
+                let is_replaced = other.collapse == sent.collapse && other.expires_ms > self.core.now_ms;
+                assert!(!is_replaced, "message {tag} takes the place of {older} in {spot:?}, which waits");
+            }
+        }
+    }
+
     /// Looks at what another dispatcher has taken back: what was acknowledged, dropped or collapsed may wait
     /// again, if that was not written in time.
     pub fn look_again(&mut self, arrived: &[usize]) {
@@ -164,8 +186,8 @@ impl World {
             return true;
         }
         let Spot::Inbox(_) = spot else { return false };
-        let stream = self.stream_at(spot);
-        let (mut messages, mut bytes) = self.staged_entries(|_, at| at == stream);
+        // What is staged does not count: it may yet be refused.
+        let (mut messages, mut bytes) = (0, 0);
         for (_, tag) in expected.range((spot, 0)..=(spot, Seq::MAX)) {
             messages += 1;
             bytes += self.ledger.sent[*tag].content.len() + ENTRY_BYTES;

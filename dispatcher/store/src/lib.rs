@@ -29,7 +29,7 @@ pub use body::Body;
 pub use disk::{Backup, BackupReport, Disk, DiskOptions, Inspect};
 pub use durable::{Cleaning, Durable, Options};
 pub use fact::{Content, Done, Fact, FactError, Facts, Outcome};
-pub use log::{Commit, Event, Log, Space};
+pub use log::{Commit, Event, FETCHES_MAX, Log, Space};
 pub use memory::Memory;
 pub use sim::{SimDisk, SimLog};
 pub use streams::Streams;

@@ -9,9 +9,14 @@ use wire::{AppId, Seq};
 /// What an entry costs besides its body: the entry, the body's header and its allocator's rounding.
 const ENTRY_BYTES: usize = size_of::<Entry>() + 56;
 
+/// Entries that one round of expiry looks at, the rest of a stream more, and removes of one stream.
+const EXPIRE_ENTRIES_MAX: usize = 16 << 10;
+
 struct Queue {
     stream: Stream,
     bytes: usize,
+    /// No entry is over before this.
+    first_over_ms: u64,
     entries: VecDeque<Entry>,
 }
 
@@ -86,11 +91,12 @@ impl Streams {
     pub fn insert(&mut self, stream: Stream, entry: Entry) {
         let queues = &mut self.queues;
         let at = *self.index.entry(stream).or_insert_with(|| {
-            queues.push(Queue { stream, bytes: 0, entries: VecDeque::new() });
+            queues.push(Queue { stream, bytes: 0, first_over_ms: u64::MAX, entries: VecDeque::new() });
             (queues.len() - 1) as u32
         });
         let queue = &mut queues[at as usize];
         queue.bytes += cost(&entry);
+        queue.first_over_ms = queue.first_over_ms.min(entry.expires_ms);
         if queue.entries.back().is_none_or(|last| last.seq < entry.seq) {
             queue.entries.push_back(entry);
         } else {
@@ -168,22 +174,37 @@ impl Streams {
 
     /// See [`crate::Store::expire`].
     pub fn expire(&mut self, now_ms: u64, streams_max: usize, removed: &mut dyn FnMut(Stream, &Entry)) {
+        let mut looked = 0;
         for _ in 0..streams_max.min(self.queues.len()) {
+            if looked >= EXPIRE_ENTRIES_MAX {
+                return;
+            }
             if self.cursor >= self.queues.len() {
                 self.cursor = 0;
             }
             let queue = &mut self.queues[self.cursor];
+            if queue.first_over_ms > now_ms {
+                self.cursor += 1;
+                continue;
+            }
+            looked += queue.entries.len();
+            let mut first_over_ms = u64::MAX;
+            let mut left = EXPIRE_ENTRIES_MAX;
             let (usage, apps, dead) = (&mut self.usage, &mut self.apps, &mut self.dead_bodies);
             let (stream, bytes) = (queue.stream, &mut queue.bytes);
             queue.entries.retain(|entry| {
-                let over = entry.expires_ms <= now_ms;
-                if over {
+                let over = entry.expires_ms <= now_ms && left > 0;
+                if !over {
+                    first_over_ms = first_over_ms.min(entry.expires_ms);
+                } else {
+                    left -= 1;
                     *bytes -= cost(entry);
                     removed(stream, entry);
                     release(usage, apps, dead, entry);
                 }
                 !over
             });
+            queue.first_over_ms = first_over_ms;
             if queue.entries.is_empty() {
                 // The last queue takes this place and is looked at next.
                 self.drop_queue(self.cursor);

@@ -4,6 +4,7 @@ use crate::{Commit, Space};
 use fjall::config::{BlockSizePolicy, FilterPolicy};
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ const BLOCK_BYTES: u32 = 32 << 10;
 const WAITING_MAX: usize = 1;
 /// Runs of tables of a space that may wait to be merged. The library holds up whoever writes at thirty.
 const RUNS_MAX: usize = 16;
+/// Requests to write a full memory that the library may have been sent since none was full. Its thread sends to
+/// the same queue of 1000 that it alone empties: a full one stops it for ever.
+const REQUESTS_MAX: usize = 512;
 /// How often is looked whether it caught up.
 const WAIT: Duration = Duration::from_millis(2);
 
@@ -33,12 +37,17 @@ pub(super) struct Db {
     database: Database,
     /// In the order of [`Space::ALL`].
     spaces: Vec<Keyspace>,
+    /// See [`REQUESTS_MAX`].
+    requests: AtomicUsize,
+}
+
+fn memory_bytes(space: Space) -> u64 {
+    if space == Space::Log { LOG_MEMORY_BYTES } else { SPACE_MEMORY_BYTES }
 }
 
 fn options(space: Space) -> KeyspaceCreateOptions {
-    let memory_bytes = if space == Space::Log { LOG_MEMORY_BYTES } else { SPACE_MEMORY_BYTES };
     KeyspaceCreateOptions::default()
-        .max_memtable_size(memory_bytes)
+        .max_memtable_size(memory_bytes(space))
         .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
         // They are for keys that are not there, and nobody asks for those.
         .filter_policy(FilterPolicy::disabled())
@@ -58,7 +67,7 @@ impl Db {
             .open()?;
         let open = |space: &Space| database.keyspace(space.name(), || options(*space));
         let spaces = Space::ALL.iter().map(open).collect::<fjall::Result<_>>()?;
-        Ok(Self { database, spaces })
+        Ok(Self { database, spaces, requests: AtomicUsize::new(0) })
     }
 
     fn space(&self, space: Space) -> &Keyspace {
@@ -88,12 +97,26 @@ impl Db {
     fn catch_up(&self) -> fjall::Result<()> {
         let is_behind =
             |s: &Keyspace| s.sealed_memtable_count() > WAITING_MAX || s.tree.l0_run_count() > RUNS_MAX;
-        while self.spaces.iter().any(is_behind) {
+        while self.spaces.iter().any(is_behind) || self.asks_too_often() {
             // Its thread may be dead; then this says so.
             self.database.persist(PersistMode::Buffer)?;
             thread::sleep(WAIT);
         }
         Ok(())
+    }
+
+    /// Counts the requests that the next batch makes of the library's thread, at most.
+    fn asks_too_often(&self) -> bool {
+        let is_full =
+            |space: &&Space| self.space(**space).tree.active_memtable().size() > memory_bytes(**space);
+        let full = Space::ALL.iter().filter(is_full).count();
+        // One thread writes: no update is lost.
+        let requests = if full == 0 { 0 } else { self.requests.load(Ordering::Relaxed) + full };
+        let too_many = requests > REQUESTS_MAX;
+        if !too_many {
+            self.requests.store(requests, Ordering::Relaxed);
+        }
+        too_many
     }
 
     /// Makes durable what was written.

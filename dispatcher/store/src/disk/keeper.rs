@@ -26,6 +26,9 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How often a row that could not be read is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Times a row is tried to be read before it is given up, every 500 ms.
+const READS_MAX: u32 = 20;
+
 /// What the thread is asked.
 pub(super) enum Request {
     /// Write it.
@@ -91,6 +94,8 @@ pub(super) struct Keeper {
     wake: Box<dyn Fn() + Send + Sync>,
     /// Rows that are asked for.
     asked: VecDeque<u64>,
+    /// Times in a row that the first of them could not be read.
+    read_failures: u32,
     /// Batches written since the last sync; that of a commit under way too.
     unsynced: u64,
     synced_at: Instant,
@@ -116,6 +121,7 @@ impl Keeper {
             events,
             wake,
             asked: VecDeque::new(),
+            read_failures: 0,
             unsynced: 0,
             synced_at: now,
             looked_at: now,
@@ -258,7 +264,16 @@ impl Keeper {
                 Ok(()) => self.shared.db().as_ref().map(|db| db.row(number)),
                 Err(_) => None,
             };
-            let Some(Ok(row)) = row else { return self.shared.count(Fault::Read) };
+            let row = match row {
+                Some(Ok(row)) => row,
+                // It may be one row only: its owner leaves it where it is.
+                _ if self.read_failures >= READS_MAX => Vec::new(),
+                _ => {
+                    self.read_failures += 1;
+                    return self.shared.count(Fault::Read);
+                }
+            };
+            self.read_failures = 0;
             self.asked.pop_front();
             self.send(Event::Row(number, row));
         }
@@ -280,7 +295,12 @@ impl Keeper {
                     self.shared.count(Fault::Sync);
                 }
             }
-            None => {}
+            // Closed by an error, with batches that wait for their sync.
+            None => {
+                if self.reopen().is_err() {
+                    self.shared.count(Fault::Sync);
+                }
+            }
         }
     }
 }

@@ -143,6 +143,12 @@ fn journals(directory: &Path, care: Care, starts_max: u64) -> Result<Vec<(u64, J
         }
         journals.push((*number, journal));
     }
+    // A journal is synced before the next one has a batch: what is missing at its end was there.
+    for (at, (number, journal)) in journals.iter().enumerate() {
+        if journal.tail != Tail::Clean && journals[at + 1..].iter().any(|(_, later)| later.batches > 0) {
+            return Err(format!("journal {number} is damaged at its end, and later ones have batches"));
+        }
+    }
     Ok(journals)
 }
 
