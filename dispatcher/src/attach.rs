@@ -7,7 +7,7 @@ use metrics::DispatcherMetric as Metric;
 use route::{Handle, Membership, Place};
 use store::{Durability, Fact, Outcome, Stream};
 use wire::{
-    ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Subscription,
+    AppId, ConnId, DeviceId, Frame, Reason, STREAM_ALL, STREAM_INBOX, Seq, StreamId, Subscription,
     SubscriptionStatus, Sync, VERSION, Welcome,
 };
 
@@ -67,9 +67,25 @@ impl Core {
             None => self.find_or_insert(a.device, a.app),
             Some(all) => {
                 self.store.record(&Fact::Device { device: a.device, app: a.app, all });
-                self.insert(a.device, a.app, all)
+                let handle = self.insert(a.device, a.app, all);
+                if !self.routes[handle].is_revoked() {
+                    self.target_later(a.app, all);
+                }
+                handle
             }
         }
+    }
+
+    /// Broadcasts after a position have one target more.
+    fn target_later(&mut self, app: AppId, all: Seq) {
+        let receipts = &mut self.receipts;
+        self.store.read(Stream::Topic(app, STREAM_ALL), all, self.now_ms, &mut |entry| {
+            let receipt = receipt_of(entry);
+            if let Some((targeted, _)) = receipts.tally(receipt) {
+                receipts.retarget(receipt, targeted + 1);
+            }
+            true
+        });
     }
 
     fn refusal(&self, handle: Handle, a: &Attach<'_>) -> Option<Reason> {

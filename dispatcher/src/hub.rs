@@ -1,6 +1,7 @@
 //! The hub's loop: workers' rings, the API's queue, and housekeeping.
 
 use crate::backend::Hand;
+use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{COMMANDS_MAX, Config, LINKS_MAX, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX};
 use crate::core::{Core, LinkSlot};
@@ -383,31 +384,6 @@ impl Core {
             }
         }
     }
-}
-
-/// Unix time that never goes back: where the system's clock does, it goes on from where it was.
-struct Clock {
-    unix_ms: u64,
-    at: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { unix_ms: unix_ms(), at: Instant::now() }
-    }
-
-    fn now_ms(&mut self) -> u64 {
-        let (elapsed_ms, unix_ms) = (self.at.elapsed().as_millis() as u64, unix_ms());
-        if unix_ms > self.unix_ms + elapsed_ms {
-            *self = Self { unix_ms, at: Instant::now() };
-            return unix_ms;
-        }
-        self.unix_ms + elapsed_ms
-    }
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_millis() as u64)
 }
 
 fn stop_mask() -> SigSet {

@@ -19,6 +19,7 @@ mod arrive;
 mod attach;
 mod backend;
 mod batch;
+mod clock;
 mod command;
 mod config;
 mod core;

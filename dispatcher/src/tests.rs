@@ -2,14 +2,21 @@
 //!
 //! ```text
 //!   acts (a seed) ──▶ World ──▶ Core ══ real rings, 4 KiB ══▶ model workers ──▶ model devices
-//!                       │        ▲                                  │                │
-//!                       │        └──────────── records ─────────────┴───── says ─────┤
+//!                       │       │ ▲                                 │                │
+//!                       │       │ └──────────── records ────────────┴───── says ─────┤
+//!                       │       ▼                                                    │
+//!                       │     Store: in memory, or on platters that outlive the hub  │
+//!                       ├──▶ Journal: what is in which batch, and on the platters    │
 //!                       └──▶ Ledger: what was promised to whom ◀───── what arrived ──┘
 //! ```
 //!
 //! One thread, no clock, one random number generator: a seed is a run. After each act everything that the hub
-//! counts as it goes is counted again from scratch; at the end all devices attach, nothing fails any more, and
-//! everything promised has to arrive once.
+//! counts as it goes is counted again from scratch, and nothing that waits has come or gone without a reason; at
+//! the end all devices attach, nothing fails any more, and everything promised has to arrive once.
+//!
+//! Every other run has a store whose disk settles a commit late, lets it fail, or loses it with the hub that is
+//! killed. The journal knows what is on the platters, so it is known what the next hub has to find: what was
+//! answered is there, what got no answer is there in full or not at all, and nobody was shown what is not.
 //!
 //! `MOORLINE_SIM_SEED=7` plays one seed and tells what happens, `MOORLINE_SIM_SEEDS=100000` as many from 0 on.
 
@@ -36,6 +43,7 @@ mod world;
 use ledger::Ledger;
 use world::{Seen, World};
 
+/// Runs, and acts in each.
 const SEEDS: u64 = 1500;
 const ACTS: usize = 300;
 

@@ -10,7 +10,7 @@ use bus::{Down, Up};
 use rand::Rng;
 use route::{Handle, Place};
 use store::Stream;
-use wire::{STREAM_INBOX, STREAM_TOPIC_FIRST, Seq, StreamId};
+use wire::{STREAM_ALL, STREAM_INBOX, STREAM_TOPIC_FIRST, Seq, StreamId};
 
 impl World {
     /// A worker offers the hub a new ring, as `hub.rs` takes it.
@@ -80,6 +80,13 @@ impl World {
                 let device = self.index_of(self.core.routes[route].device());
                 if let Some(stream) = self.known_stream(device, topic) {
                     self.note_member(device, stream, false);
+                }
+            }
+            Up::Attach(ref a) if a.session == 0 && a.epoch == self.epoch() => {
+                let device = self.index_of(a.device);
+                let all = a.positions.iter().find(|p| p.stream == STREAM_ALL);
+                if let Some(p) = all.filter(|_| !self.known.contains(&device)) {
+                    self.back_from(device, p.seq);
                 }
             }
             Up::Detach { conn, device, .. } if self.old.len() < 64 => {

@@ -1,13 +1,13 @@
 //! The store's turn, and what the simulation makes of it: what is settled comes true, in the order it was asked.
 
 use super::journal::{Op, Verdict};
-use super::ledger::State;
+use super::ledger::{Sent, State};
 use super::setup::START_MS;
 use super::world::{Named, World};
 use crate::core::Core;
 use std::collections::BTreeSet;
-use store::{Commit, Fact, Facts, Space, StoreError};
-use wire::{STREAM_ALL, StreamId};
+use store::{Commit, Fact, Facts, Space, StoreError, Stream};
+use wire::{STREAM_ALL, Seq, StreamId};
 
 /// Milliseconds after which a disk is too slow, as the store has it.
 const SLOW_MS: u64 = 2000;
@@ -173,6 +173,18 @@ impl World {
         let staged = self.ledger.sent.iter_mut().filter(|s| s.state == State::Staged);
         let of = staged.filter(|s| s.app == app && s.stream == Some(stream));
         of.for_each(|s| s.maybe.extend([device]));
+    }
+
+    /// A device that nobody knows any more was told where broadcasts begin for it: what came since may be for it.
+    pub fn back_from(&mut self, device: usize, seq: Seq) {
+        let (app, epoch) = (self.devices[device].app, self.epoch());
+        let stream = Stream::Topic(app, STREAM_ALL);
+        let later = |s: &&mut Sent| {
+            s.epoch == epoch
+                && s.state == State::Arrived
+                && s.entries.iter().any(|e| e.0 == stream && e.1 > seq)
+        };
+        self.ledger.sent.iter_mut().filter(later).for_each(|s| s.maybe.extend([device]));
     }
 
     /// A device asks to be a member of a topic, or no longer one.
