@@ -99,9 +99,10 @@ fn nothing_is_lost_doubled_or_miscounted_whatever_happens() {
     if let Some(seed) = variable("MOORLINE_SIM_SEED") {
         return play(seed, true, &mut seen);
     }
-    (0..variable("MOORLINE_SIM_SEEDS").unwrap_or(SEEDS)).for_each(|seed| play(seed, false, &mut seen));
+    let seeds = variable("MOORLINE_SIM_SEEDS").unwrap_or(SEEDS);
+    (0..seeds).for_each(|seed| play(seed, false, &mut seen));
     println!("{seen:?}");
-    for what in RARE {
+    for what in RARE.iter().filter(|_| seeds >= SEEDS) {
         assert!(seen.of(what) > 0, "the acts no longer reach {what:?}: {seen:?}");
     }
 }
