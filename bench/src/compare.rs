@@ -13,7 +13,7 @@ use crate::side::{Engine, Floor, PAYLOAD_BYTES, Side};
 use crate::{Error, stats};
 
 /// More noise than this is told, as figures may be anything then.
-const NOISE_MAX: f64 = 0.05;
+pub(crate) const NOISE_MAX: f64 = 0.05;
 /// How long the ports of phones that left one server cannot be used to connect to it again, and a little more:
 /// the kernel's `tcp_tw_reuse_delay` is a second. Before that a connect searches long, at the load's cost.
 const PORTS_REST: Duration = Duration::from_millis(1500);

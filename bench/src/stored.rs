@@ -19,6 +19,7 @@ use clap::Args;
 use clap::value_parser;
 use serde::{Deserialize, Serialize};
 
+use crate::compare::NOISE_MAX;
 use crate::latency::{Paced, Spread, Times};
 use crate::meter::{Meter, Sample};
 use crate::node::{Counts, StoreArgs, ratio, wait};
@@ -98,6 +99,8 @@ pub struct Report {
     pub write_amplification: Option<f64>,
     /// The same by the store's own count of what it handed to its library.
     pub write_amplification_of_store: Option<f64>,
+    /// The same of the floor: bytes on disk to a byte handed to the library.
+    pub floor_write_amplification: Option<f64>,
     /// Batches that the disk confirmed, a second.
     pub commits_per_s: f64,
     /// Messages in one of them.
@@ -128,7 +131,8 @@ pub struct Report {
 struct Turn {
     sample: Sample,
     counts: Counts,
-    floor_per_s: Option<f64>,
+    /// In messages a second, and its write amplification.
+    floor: Option<(f64, f64)>,
 }
 
 impl Turn {
@@ -155,7 +159,7 @@ pub fn stored(options: &Options, mut say: impl FnMut(&str)) -> Result<Report, Er
     for run in 1..=options.runs {
         thread::sleep(PORTS_REST);
         let turn = turn(&mut engine, Duration::from_millis(options.run_ms), u64::from(run))?;
-        let floor = turn.floor_per_s.map_or("none".into(), |floor| format!("{floor:.0}/s"));
+        let floor = turn.floor.map_or("none".into(), |(floor, _)| format!("{floor:.0}/s"));
         let (per_s, runs) = (turn.pushes_per_s(), options.runs);
         say(&format!("stored {run}/{runs}: {per_s:.0} pushes/s, floor {floor}"));
         turns.push(turn);
@@ -196,11 +200,14 @@ fn turn(engine: &mut Engine, time: Duration, seed: u64) -> Result<Turn, Error> {
     }
     fleet.stop()?;
     eventually("every connection was closed", || Ok((engine.phones()? == 0).then_some(())))?;
-    let floor_per_s = match (ratio(counts.store_bytes, counts.commits), ratio(sent, counts.commits)) {
-        (Some(bytes), Some(messages)) => Some(floor::commits_per_s(bytes as usize, time / 2)? * messages),
+    let floor = match (ratio(counts.store_bytes, counts.commits), ratio(sent, counts.commits)) {
+        (Some(bytes), Some(messages)) => {
+            let floor = floor::floor(bytes as usize, time / 2)?;
+            Some((floor.commits_per_s * messages, floor.write_amplification))
+        }
         _ => None,
     };
-    Ok(Turn { sample, counts, floor_per_s })
+    Ok(Turn { sample, counts, floor })
 }
 
 /// Open loop: messages leave when they are due, whatever the node does.
@@ -236,10 +243,11 @@ fn summary(options: &Options, turns: &[Turn], written: &Counts) -> Report {
     let has_disk = written.commits > 0;
     Report {
         pushes_per_s: median(&Turn::pushes_per_s).round(),
-        floor_per_s: medians(&|turn| turn.floor_per_s).map(f64::round),
-        ratio: medians(&|turn| Some(turn.pushes_per_s() / turn.floor_per_s?)).map(|r| stats::round(r, 3)),
+        floor_per_s: medians(&|turn| Some(turn.floor?.0)).map(f64::round),
+        ratio: medians(&|turn| Some(turn.pushes_per_s() / turn.floor?.0)).map(|r| stats::round(r, 3)),
         write_amplification: ratio(written.disk_bytes, payload).filter(|_| has_disk),
         write_amplification_of_store: ratio(written.store_bytes, payload).filter(|_| has_disk),
+        floor_write_amplification: medians(&|turn| Some(turn.floor?.1)).map(|w| stats::round(w, 3)),
         commits_per_s: median(&|turn| {
             turn.counts.commits as f64 * turn.pushes_per_s() / turn.sample.count as f64
         })
@@ -277,6 +285,7 @@ impl fmt::Display for Report {
             (or_none(self.bytes_per_commit), "bytes a commit"),
             (or_none(self.write_amplification), "bytes on disk to a byte of payload"),
             (or_none(self.write_amplification_of_store), "bytes handed to the library to a byte of payload"),
+            (or_none(self.floor_write_amplification), "bytes on disk to a byte handed to the library, floor"),
             (self.cpu_us_per_push.to_string(), "µs of CPU a push, node"),
             (self.load_cpu_us_per_push.to_string(), "µs of CPU a push, phones and back end"),
             (paces.rate.to_string(), "pushes/s offered to time them:"),
@@ -287,6 +296,9 @@ impl fmt::Display for Report {
             ),
         ] {
             writeln!(f, "{value:>16} {what}")?;
+        }
+        if self.noise > NOISE_MAX {
+            writeln!(f, "others used {:.0} % of the cores: measure again alone", self.noise * 100.0)?;
         }
         Ok(())
     }

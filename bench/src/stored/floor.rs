@@ -11,8 +11,8 @@ use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
-use crate::Error;
 use crate::node::MIB;
+use crate::{Error, proc};
 
 /// Bytes of rows that are kept; beyond them the oldest goes. As the store does it, and so are the next three.
 const LOG_BYTES_MAX: u64 = 64 * MIB;
@@ -25,16 +25,34 @@ const THREADS: usize = 1;
 /// Noise that rows are cut from, so that nothing can be compressed.
 const NOISE_BYTES: usize = 1 << 20;
 
-/// Commits of `bytes` bytes each that the library makes durable a second, in a directory of its own.
+/// What the library does alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Floor {
+    /// Commits a second.
+    pub commits_per_s: f64,
+    /// Bytes that it had the system write, to a byte of rows.
+    pub write_amplification: f64,
+}
+
+/// Commits of `bytes` bytes each that the library makes durable, in a directory of its own.
 ///
 /// # Errors
 /// The disk or the library.
-pub fn commits_per_s(bytes: usize, time: Duration) -> Result<f64, Error> {
+pub fn floor(bytes: usize, time: Duration) -> Result<Floor, Error> {
     let dir = Dir::new().map_err(Error::io("a directory for the floor"))?;
-    run(&dir, bytes, time).map_err(|e| Error::io("the store's library")(std::io::Error::other(e)))
+    let own = std::process::id();
+    let before = proc::written_bytes(own).map_err(Error::io("bytes written"))?;
+    let (commits, elapsed) =
+        run(&dir, bytes, time).map_err(|e| Error::io("the store's library")(std::io::Error::other(e)))?;
+    let written = proc::written_bytes(own).map_err(Error::io("bytes written"))? - before;
+    Ok(Floor {
+        commits_per_s: commits as f64 / elapsed.as_secs_f64(),
+        write_amplification: written as f64 / (commits * bytes as u64) as f64,
+    })
 }
 
-fn run(dir: &Dir, bytes: usize, time: Duration) -> fjall::Result<f64> {
+/// How many commits, and how long they took.
+fn run(dir: &Dir, bytes: usize, time: Duration) -> fjall::Result<(u64, Duration)> {
     let mut random = SmallRng::seed_from_u64(1);
     let mut noise = vec![0; NOISE_BYTES + bytes];
     random.fill_bytes(&mut noise);
@@ -59,5 +77,5 @@ fn run(dir: &Dir, bytes: usize, time: Duration) -> fjall::Result<f64> {
         batch.commit()?;
         number += 1;
     }
-    Ok(number as f64 / start.elapsed().as_secs_f64())
+    Ok((number, start.elapsed()))
 }

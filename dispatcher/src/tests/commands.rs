@@ -1,5 +1,6 @@
 //! What the API asks of the hub, and single situations that chance rarely leads to.
 
+use super::acts::end_worker;
 use super::ledger::payload;
 use super::world::World;
 use crate::command::Command;
@@ -111,6 +112,39 @@ fn a_call_is_answered_when_its_batch_is_over() {
     world.core.turn_store();
     let recalled = while_under_way(&mut world, |to| Command::Recall(APP, id, to), settle);
     assert_eq!(recalled, Ok(Some(api::Recalled { recalled: 1, in_flight: 0 })));
+}
+
+/// It was told where broadcasts begin for it, and that was not written: it is owed what came since, and whoever
+/// else waits for that keeps it.
+#[test]
+fn a_device_that_a_crash_forgot_goes_on_where_it_was_told() {
+    let mut world = World::new(u64::MAX - 9, true);
+    let others = while_under_way(&mut world, |to| Command::Register(APP, 1, to), SimDisk::settle);
+    assert_eq!(others.map(|others| others.len()), Ok(1));
+    world.connect(0);
+    attach(&mut world);
+    world.read(0, usize::MAX);
+    assert_eq!(world.devices[0].epoch, world.epoch(), "it has its Welcome");
+    world.setup.disk.as_ref().expect("it has one").crash(false);
+    world.reopen();
+    let push = Submission {
+        app: APP,
+        target: Target::All,
+        payload: payload(0, 0),
+        ttl_s: HOUR,
+        collapse: None,
+        idempotency: None,
+    };
+    let sent = while_under_way(&mut world, |to| Command::Submit(vec![push], to), SimDisk::settle).remove(0);
+    let accepted = sent.expect("settled");
+    assert_eq!(accepted.targets, 1, "only the other one is known");
+    end_worker(&mut world, 0);
+    world.connect(0);
+    attach(&mut world);
+    let handle = world.core.routes.find(world.devices[0].id).expect("known again");
+    assert_eq!(world.core.routes[handle].all_acked(1), 0);
+    let counts = counts(&mut world, accepted.id);
+    assert_eq!((counts.targeted, counts.waiting + counts.dispatched), (2, 2));
 }
 
 #[test]

@@ -54,30 +54,6 @@ impl World {
 
     /// Another dispatcher takes the place of this one, which is not asked.
     pub fn reopen(&mut self) {
-        if self.told && std::env::var("DBG").is_ok() {
-            // DBG
-            if let Some(disk) = &self.setup.disk {
-                // DBG
-                for ((space, key), row) in disk.platters().iter() {
-                    // DBG
-                    if *space == store::Space::Log {
-                        // DBG
-                        eprintln!("DBG row {key:?}"); // DBG
-                        for f in store::Facts::new(row) {
-                            let mut t = format!("{f:?}");
-                            t.truncate(260);
-                            eprintln!("DBG    {t}");
-                        } // DBG
-                    } else if *space == store::Space::Devices {
-                        eprintln!("DBG device {key:?} {:?}", store::Device::decode(row));
-                    }
-                    // DBG
-                    else {
-                        eprintln!("DBG {space:?} {key:?} {} bytes", row.len());
-                    } // DBG
-                } // DBG
-            } // DBG
-        } // DBG
         self.incarnation += 1;
         // Ids of messages name their millisecond, and no dispatcher starts in that in which another ended.
         let now_ms = self.core.now_ms + 1;
