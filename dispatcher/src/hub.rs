@@ -382,6 +382,7 @@ impl Core {
                 }
                 self.publish_recovery();
             }
+            Up::Walked { .. } => {}
         }
     }
 }

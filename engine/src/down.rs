@@ -55,6 +55,7 @@ impl Core {
                 self.linked = true;
                 self.page.set(WorkerMetric::Linked, 1);
             }
+            Down::Admission(_) | Down::Pace { .. } => {}
         }
         Ok(())
     }

@@ -224,6 +224,7 @@ impl Worker {
                 self.frames.push_back(Waiting { number, key, frame: frame.to_vec() });
             }
             Down::Attached(attached) => self.attached(attached),
+            Down::Admission(_) | Down::Pace { .. } => {}
             Down::Refused { conn, reason, .. } | Down::Kick { conn, reason, .. } => {
                 if let Some(slot) = self.slot_of(conn) {
                     self.close(slot, reason);

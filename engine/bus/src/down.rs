@@ -71,6 +71,25 @@ pub enum Down<'a> {
         /// What to tell the device, in milliseconds.
         retry_after_ms: u32,
     },
+    /// How many logins this worker may let through from here on.
+    Admission(Admission),
+    /// How fast this worker may serve members of fan-outs from here on.
+    Pace {
+        /// Members a second; 0: pause, [`UNLIMITED`]: as fast as it goes.
+        members_per_s: u32,
+    },
+}
+
+/// No limit, in [`Admission::attaches_per_s`] and [`Down::Pace`]. Both begin with it.
+pub const UNLIMITED: u32 = u32::MAX;
+
+/// The body of [`Down::Admission`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Admission {
+    /// Logins a second; 0: none, as memory is short; [`UNLIMITED`]: all.
+    pub attaches_per_s: u32,
+    /// Whether other workers have room: a full one may then leave the group of listeners.
+    pub elsewhere: bool,
 }
 
 /// The body of [`Down::Attached`].
@@ -101,6 +120,8 @@ mod kind {
     pub const JOIN: u16 = 8;
     pub const LEAVE: u16 = 9;
     pub const KICK: u16 = 10;
+    pub const ADMISSION: u16 = 11;
+    pub const PACE: u16 = 12;
 }
 
 impl<'a> Down<'a> {
@@ -156,6 +177,11 @@ impl<'a> Down<'a> {
             Down::Kick { conn, reason, retry_after_ms } => {
                 give(kind::KICK, &[ending(conn, reason, retry_after_ms).as_bytes()])
             }
+            Down::Admission(Admission { attaches_per_s, elsewhere }) => {
+                let fixed = Fixed::<5>::new().u32(attaches_per_s).put(&[u8::from(elsewhere)]);
+                give(kind::ADMISSION, &[fixed.as_bytes()])
+            }
+            Down::Pace { members_per_s } => give(kind::PACE, &[&members_per_s.to_le_bytes()]),
         }
     }
 
@@ -189,6 +215,11 @@ impl<'a> Down<'a> {
                 let (conn, reason, retry_after_ms) = ended(&mut r)?;
                 Down::Kick { conn, reason, retry_after_ms }
             }
+            kind::ADMISSION => Down::Admission(Admission {
+                attaches_per_s: r.u32()?,
+                elsewhere: r.take::<1>()?[0] != 0,
+            }),
+            kind::PACE => Down::Pace { members_per_s: r.u32()? },
             _ => return Err(BusError::UnknownKind(kind)),
         })
     }

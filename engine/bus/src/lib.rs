@@ -21,7 +21,7 @@ mod link;
 mod take;
 mod up;
 
-pub use down::{Attached, Down};
+pub use down::{Admission, Attached, Down, UNLIMITED};
 pub use field::BusError;
 pub use heartbeat::{HEARTBEATS_S, agree};
 pub use link::{Guard, Link, LinkError, Listener, Offer, Peer, connect, offer};

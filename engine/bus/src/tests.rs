@@ -35,6 +35,7 @@ proptest! {
         ups_round_trip(Up::Subscribe { conn, route, topic: &topic })?;
         ups_round_trip(Up::Unsubscribe { conn, route, topic: &topic })?;
         ups_round_trip(Up::ReattachDone)?;
+        ups_round_trip(Up::Walked { fanouts: route })?;
         for record in [
             Down::TokenKey { kid, secret },
             Down::TokenKeyGone { kid },
@@ -46,6 +47,8 @@ proptest! {
             Down::Join { conn, stream },
             Down::Leave { conn, stream },
             Down::Kick { conn, reason, retry_after_ms },
+            Down::Admission(Admission { attaches_per_s: route, elsewhere: sync }),
+            Down::Pace { members_per_s: stream },
         ] {
             let (kind, bytes) = record.to_bytes();
             prop_assert_eq!(Down::decode(kind, &bytes), Ok(record));

@@ -49,6 +49,11 @@ pub enum Up<'a> {
     },
     /// Every connection that outlived the previous link has been told of by now.
     ReattachDone,
+    /// All members here have been served with the fan-outs so far.
+    Walked {
+        /// How many of this link's [`Down::Fanout`](crate::Down::Fanout) records that are, wrapping.
+        fanouts: u32,
+    },
 }
 
 /// The body of [`Up::Attach`].
@@ -81,6 +86,7 @@ mod kind {
     pub const SUBSCRIBE: u16 = 4;
     pub const UNSUBSCRIBE: u16 = 5;
     pub const REATTACH_DONE: u16 = 6;
+    pub const WALKED: u16 = 7;
 }
 
 impl<'a> Up<'a> {
@@ -128,6 +134,7 @@ impl<'a> Up<'a> {
                 give(kind::UNSUBSCRIBE, &[fixed.as_bytes(), topic.as_bytes()])
             }
             Up::ReattachDone => give(kind::REATTACH_DONE, &[]),
+            Up::Walked { fanouts } => give(kind::WALKED, &[&fanouts.to_le_bytes()]),
         }
     }
 
@@ -158,6 +165,7 @@ impl<'a> Up<'a> {
                 Up::Unsubscribe { conn: r.conn()?, route: r.u32()?, topic: r.text("topic")? }
             }
             kind::REATTACH_DONE => Up::ReattachDone,
+            kind::WALKED => Up::Walked { fanouts: r.u32()? },
             _ => return Err(BusError::UnknownKind(kind)),
         })
     }
