@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod payload;
 pub mod stats;
 pub mod transport;
+pub mod user;
 mod wheel;
 
 pub use backend::{Backend, BackendError, Load, Numbers, Sent};

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use flooder::backend::Backend;
 use flooder::{Device, payload};
 
+mod crowd;
 mod demo;
 mod push;
 mod report;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Holds phones, well-behaved and misbehaving, for a while
     Run(run::RunArgs),
+    /// Holds phones with a TCP of their own, millions from one process; needs root and a network namespace of its own
+    Crowd(crowd::CrowdArgs),
     /// Pushes to devices at a rate
     Push(push::PushArgs),
     /// Has devices issued and writes them to standard output, one a line
@@ -124,6 +127,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
+        Command::Crowd(args) => crowd::crowd(&args),
         Command::Push(args) => push::push(&args),
         Command::Issue { api, count } => issue(&api, count),
         Command::Member { block } => {

@@ -1,0 +1,595 @@
+//! The TCP of all phones of a queue: a packet or a moment in, packets out. Pure: no device, no clock.
+
+use std::collections::{HashMap, VecDeque};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
+use token::TokenKeys;
+
+use super::address::Block;
+use super::api::{Counts, How, Latencies};
+use super::packet::{self, Head, PACKET_BYTES_MAX, flag};
+use super::tcb::{self, Sent, State, Tcb};
+use super::wheel::Wheel;
+
+/// First time-out of what is under way (RFC 6298, 2.1); it doubles.
+const RTO_MS: u32 = 1000;
+/// Longest time-out.
+const RTO_MS_MAX: u32 = 8000;
+/// Times something is sent again before the connection is given up.
+const TRIES_MAX: u8 = 6;
+/// Time from SYN-ACK to Welcome.
+pub const WELCOME_MS: u32 = 30_000;
+/// Time from Ping to Pong.
+pub const PONG_MS: u32 = 30_000;
+/// Time for the server to close what it said it would.
+const LEAVE_MS: u32 = 5_000;
+/// Longest back-off after failures.
+const BACK_OFF_MS_MAX: u32 = 60_000;
+/// In [`Tcb::beat_due`] of a phone that leaves: it stays away.
+pub const FOR_EVER: u32 = u32::MAX;
+/// What phones say they have room for: all that fits without window scale.
+const WINDOW_BYTES: u16 = 65_535;
+
+/// Takes packets to the server.
+pub trait Sink {
+    /// Sends a packet of `phone`.
+    fn send(&mut self, phone: u32, packet: &[u8]);
+}
+
+/// What all phones of a queue have in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The server's address.
+    pub target: u32,
+    /// Its port.
+    pub target_port: u16,
+    /// Addresses of the phones.
+    pub block: Block,
+    /// The app of the devices.
+    pub app: wire::AppId,
+    /// The number of phone 0's device; the others follow.
+    pub device_first: u64,
+    /// Makes tokens.
+    pub keys: TokenKeys,
+    /// Until when tokens are good, in Unix time.
+    pub expires_s: u32,
+    /// Wanted heartbeat, in seconds.
+    pub heartbeat_s: u32,
+    /// Longest first back-off, in milliseconds.
+    pub back_off_ms: u32,
+    /// Idle time after which the NAT forgets a connection; 0: never.
+    pub nat_idle_ms: u32,
+}
+
+/// The phones of a queue.
+pub struct Stack {
+    pub(super) common: Common,
+    pub(super) tcbs: Vec<Tcb>,
+    pub(super) wheel: Wheel,
+    pub(super) counts: Counts,
+    pub(super) latencies: Latencies,
+    /// Frames of which only a part has come.
+    pub(super) partial: HashMap<u32, Vec<u8>>,
+    /// Phones that wait for a connection to be begun.
+    pub(super) line: VecDeque<u32>,
+    /// Phones that do not read until a moment, in that order.
+    pub(super) frozen: VecDeque<(u32, u32)>,
+    pub(super) random: SmallRng,
+    /// Milliseconds since the queue began.
+    pub(super) now_ms: u32,
+    pub(super) epoch: wire::Epoch,
+    pub(super) ack_delay_ms: u32,
+    pub(super) ack_every: u32,
+    pub(super) scratch: Vec<u8>,
+    packet: [u8; PACKET_BYTES_MAX],
+}
+
+impl Stack {
+    /// `phones` phones that are away.
+    pub fn new(common: Common, phones: u32, seed: u64) -> Self {
+        Self {
+            common,
+            tcbs: vec![Tcb::default(); phones as usize],
+            wheel: Wheel::new(),
+            counts: Counts { away: u64::from(phones), ..Counts::default() },
+            latencies: Latencies::default(),
+            partial: HashMap::new(),
+            line: VecDeque::new(),
+            frozen: VecDeque::new(),
+            random: SmallRng::seed_from_u64(seed),
+            now_ms: 0,
+            epoch: wire::Epoch(0),
+            ack_delay_ms: 0,
+            ack_every: 1,
+            scratch: Vec::with_capacity(256),
+            packet: [0; PACKET_BYTES_MAX],
+        }
+    }
+
+    /// How many phones there are.
+    pub fn phones(&self) -> u32 {
+        self.tcbs.len() as u32
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The phone that a packet from the server is for, if it is one.
+    pub fn addressee(&self, packet: &[u8]) -> Option<u32> {
+        let (head, _) = packet::parse(packet)?;
+        let (phone, _) = self.common.block.phone(head.target, head.target_port)?;
+        (phone < self.phones()).then_some(phone)
+    }
+
+    /// Takes a packet from the server.
+    pub fn receive(&mut self, packet: &[u8], sink: &mut impl Sink) {
+        let Some((head, data)) = packet::parse(packet) else { return };
+        let Some((phone, life)) = self.common.block.phone(head.target, head.target_port) else { return };
+        if phone >= self.phones() {
+            return;
+        }
+        self.counts.packets_in += 1;
+        let (now_ms, nat_idle_ms) = (self.now_ms, self.common.nat_idle_ms);
+        let tcb = &mut self.tcbs[phone as usize];
+        if life != tcb.life || matches!(tcb.state, State::Away | State::Waiting | State::InLine) {
+            return self.stray(phone, &head, data, sink);
+        }
+        if nat_idle_ms > 0 && now_ms.wrapping_sub(tcb.active) > nat_idle_ms {
+            return; // The NAT does not know the port any more.
+        }
+        tcb.active = now_ms;
+        if head.flags & flag::RST != 0 {
+            if tcb.state == State::SynSent || head.seq == tcb.rcv_nxt {
+                self.counts.resets += 1;
+                self.lost(phone);
+            }
+            return;
+        }
+        match tcb.state {
+            State::SynSent => self.syn_ack(phone, &head, sink),
+            _ => self.segment(phone, &head, data, sink),
+        }
+    }
+
+    fn syn_ack(&mut self, phone: u32, head: &Head, sink: &mut impl Sink) {
+        let tcb = &mut self.tcbs[phone as usize];
+        if head.flags & (flag::SYN | flag::ACK) != flag::SYN | flag::ACK || head.ack != tcb.snd_nxt {
+            return;
+        }
+        (tcb.snd_una, tcb.rcv_nxt) = (head.ack, head.seq.wrapping_add(1));
+        (tcb.state, tcb.sent) = (State::Greeting, Sent::Nothing);
+        tcb.ack_due = self.now_ms + WELCOME_MS;
+        self.counts.established += 1;
+        // The acknowledgement of the handshake carries the Hello.
+        self.say(phone, Sent::Hello, sink);
+    }
+
+    fn segment(&mut self, phone: u32, head: &Head, data: &[u8], sink: &mut impl Sink) {
+        let tcb = &mut self.tcbs[phone as usize];
+        if head.flags & flag::ACK != 0 {
+            let news = head.ack.wrapping_sub(tcb.snd_una);
+            if news > 0 && news <= tcb.snd_nxt.wrapping_sub(tcb.snd_una) {
+                tcb.snd_una = head.ack;
+                if tcb.snd_una == tcb.snd_nxt && tcb.sent != Sent::Fin {
+                    (tcb.sent, tcb.tries) = (Sent::Nothing, 0);
+                }
+            }
+        }
+        let is_fin = head.flags & flag::FIN != 0;
+        let length = data.len() as u32 + u32::from(is_fin);
+        // What comes before its turn, or again, is answered at once with where this side stands.
+        let known = tcb.rcv_nxt.wrapping_sub(head.seq);
+        if length == 0 {
+            if known != 0 || head.flags & flag::SYN != 0 {
+                tcb.set(tcb::TCP_ACK_OWED);
+            }
+        } else if (known as i32) < 0 {
+            self.counts.segments_early += 1;
+            tcb.set(tcb::TCP_ACK_OWED);
+        } else if known >= length {
+            self.counts.segments_again += 1;
+            tcb.set(tcb::TCP_ACK_OWED);
+        } else if tcb.has(tcb::FROZEN) {
+            tcb.set(tcb::TCP_ACK_OWED);
+        } else {
+            let news = &data[(known as usize).min(data.len())..];
+            tcb.rcv_nxt = tcb.rcv_nxt.wrapping_add(length - known);
+            tcb.set(tcb::TCP_ACK_OWED);
+            self.hear(phone, news, sink);
+            if is_fin && self.tcbs[phone as usize].state.is_established() {
+                return self.finished(phone, sink);
+            }
+        }
+        self.flush(phone, sink);
+    }
+
+    /// Sends what is owed, as far as nothing is under way; the acknowledgement rides on it, or goes alone.
+    pub(super) fn flush(&mut self, phone: u32, sink: &mut impl Sink) {
+        let tcb = &self.tcbs[phone as usize];
+        if tcb.state == State::Attached && tcb.sent == Sent::Nothing {
+            if tcb.has(tcb::PING_OWED) {
+                self.counts.pings += 1;
+                self.say(phone, Sent::Ping, sink);
+            } else if tcb.has(tcb::ACK_OWED) && tcb.ack_due <= self.now_ms {
+                self.counts.acks += 1;
+                self.say(phone, Sent::Ack, sink);
+            }
+        }
+        let tcb = &self.tcbs[phone as usize];
+        if tcb.has(tcb::TCP_ACK_OWED) && tcb.state.is_established() {
+            self.transmit(phone, flag::ACK, tcb.snd_nxt, sink);
+        }
+        self.arm(phone);
+    }
+
+    /// Sends something new.
+    pub(super) fn say(&mut self, phone: u32, what: Sent, sink: &mut impl Sink) {
+        let tcb = &mut self.tcbs[phone as usize];
+        if matches!(what, Sent::Hello | Sent::Ack) {
+            (tcb.sent_all, tcb.sent_inbox) = (tcb.all_seq, tcb.inbox_seq);
+        }
+        match what {
+            Sent::Ack => {
+                tcb.clear(tcb::ACK_OWED);
+                tcb.unacked = 0;
+            }
+            Sent::Ping => tcb.clear(tcb::PING_OWED),
+            _ => {}
+        }
+        tcb.sent = what;
+        tcb.tries = 0;
+        tcb.rto_due = self.now_ms + RTO_MS;
+        self.send_sent(phone, sink);
+        let tcb = &mut self.tcbs[phone as usize];
+        let length = match what {
+            Sent::Syn | Sent::Fin => 1,
+            _ => self.scratch.len() as u32,
+        };
+        tcb.snd_nxt = tcb.snd_una.wrapping_add(length);
+        self.arm(phone);
+    }
+
+    /// Sends what is under way, for the first time or again: it is made anew.
+    fn send_sent(&mut self, phone: u32, sink: &mut impl Sink) {
+        self.scratch.clear();
+        let tcb = self.tcbs[phone as usize];
+        let flags = match tcb.sent {
+            Sent::Nothing => return,
+            Sent::Syn => flag::SYN,
+            Sent::Fin => flag::FIN | flag::ACK,
+            Sent::Hello | Sent::Ack | Sent::Ping => {
+                self.write_frame(phone);
+                flag::ACK | flag::PSH
+            }
+        };
+        self.transmit(phone, flags, tcb.snd_una, sink);
+    }
+
+    /// Sends a segment with what lies in `scratch`, if it is one with data.
+    fn transmit(&mut self, phone: u32, flags: u8, seq: u32, sink: &mut impl Sink) {
+        self.cross_nat(phone);
+        let tcb = &mut self.tcbs[phone as usize];
+        tcb.clear(tcb::TCP_ACK_OWED);
+        let (source, source_port) = self.common.block.of(phone, tcb.life);
+        let head = Head {
+            source,
+            source_port,
+            target: self.common.target,
+            target_port: self.common.target_port,
+            seq,
+            ack: if flags & flag::ACK != 0 { tcb.rcv_nxt } else { 0 },
+            flags,
+            window: if tcb.has(tcb::FROZEN) { 0 } else { WINDOW_BYTES },
+        };
+        let data: &[u8] = if flags & flag::PSH != 0 { &self.scratch } else { &[] };
+        let length = packet::build(&head, data, &mut self.packet);
+        self.counts.packets_out += 1;
+        sink.send(phone, &self.packet[..length]);
+    }
+
+    /// A mapping that died of idleness is replaced by another port, of which the server knows nothing.
+    fn cross_nat(&mut self, phone: u32) {
+        let (now_ms, idle_ms) = (self.now_ms, self.common.nat_idle_ms);
+        let tcb = &mut self.tcbs[phone as usize];
+        if idle_ms > 0 && tcb.state.is_established() && now_ms.wrapping_sub(tcb.active) > idle_ms {
+            self.counts.mappings_lost += 1;
+            tcb.next_life();
+            tcb.set(tcb::SILENT);
+        }
+        tcb.active = now_ms;
+    }
+
+    /// A packet for a connection that is over. What asks for an answer gets a reset, unless the path is dead.
+    fn stray(&mut self, phone: u32, head: &Head, data: &[u8], sink: &mut impl Sink) {
+        let asks = !data.is_empty() || head.flags & (flag::SYN | flag::FIN) != 0;
+        if !asks || head.flags & flag::RST != 0 || self.tcbs[phone as usize].has(tcb::SILENT) {
+            return;
+        }
+        let answer = Head {
+            source: head.target,
+            source_port: head.target_port,
+            target: head.source,
+            target_port: head.source_port,
+            seq: head.ack,
+            flags: flag::RST,
+            ..Head::default()
+        };
+        let length = packet::build(&answer, &[], &mut self.packet);
+        self.counts.packets_out += 1;
+        sink.send(phone, &self.packet[..length]);
+    }
+
+    /// The server has closed its side: so does the phone.
+    fn finished(&mut self, phone: u32, sink: &mut impl Sink) {
+        let tcb = &self.tcbs[phone as usize];
+        let (state, seq) = (tcb.state, tcb.snd_nxt);
+        let flags = if tcb.sent == Sent::Fin { flag::ACK } else { flag::FIN | flag::ACK };
+        self.transmit(phone, flags, seq, sink);
+        if state != State::Leaving {
+            self.counts.ended += 1;
+        }
+        self.lost(phone);
+    }
+
+    /// Begins a connection.
+    pub fn connect(&mut self, phone: u32, sink: &mut impl Sink) {
+        let tcb = &mut self.tcbs[phone as usize];
+        debug_assert_eq!(tcb.state, State::InLine);
+        tcb.state = State::SynSent;
+        tcb.snd_una = self.random.next_u32();
+        tcb.beat_due = self.now_ms;
+        tcb.active = self.now_ms;
+        self.counts.connects += 1;
+        self.counts.under_way += 1;
+        self.say(phone, Sent::Syn, sink);
+    }
+
+    /// The connection is over: the phone comes back, when it was told to or after a back-off, or stays away.
+    pub(super) fn lost(&mut self, phone: u32) {
+        let tcb = &self.tcbs[phone as usize];
+        let due = (tcb.state == State::Leaving).then_some(tcb.beat_due);
+        self.over(phone, due);
+    }
+
+    /// The same, with the moment to come back; [`FOR_EVER`] to stay away, `None` for a back-off.
+    fn over(&mut self, phone: u32, due: Option<u32>) {
+        self.wheel.disarm(&mut self.tcbs, phone);
+        let tcb = &mut self.tcbs[phone as usize];
+        tcb.unacked = match tcb.state {
+            State::Away | State::Waiting | State::InLine => return,
+            State::SynSent | State::Greeting => {
+                self.counts.under_way -= 1;
+                self.counts.connects_failed += u64::from(due.is_none());
+                tcb.unacked.saturating_add(1)
+            }
+            State::Attached => {
+                self.counts.attached -= 1;
+                0
+            }
+            State::Leaving => 0,
+        };
+        self.counts.established -= u64::from(tcb.state.is_established());
+        if tcb.has(tcb::PARTIAL) {
+            self.partial.remove(&phone);
+        }
+        tcb.flags &= tcb::HAS_POSITIONS | tcb::SILENT;
+        (tcb.sent, tcb.tries) = (Sent::Nothing, 0);
+        tcb.next_life();
+        if due == Some(FOR_EVER) {
+            tcb.state = State::Away;
+            self.counts.away += 1;
+            return;
+        }
+        let doubled = self.common.back_off_ms.saturating_mul(1 << tcb.unacked.min(16));
+        let most = doubled.clamp(1, BACK_OFF_MS_MAX.max(self.common.back_off_ms));
+        tcb.state = State::Waiting;
+        tcb.rto_due = due.unwrap_or(self.now_ms + self.random.random_range(0..most));
+        self.counts.waiting += 1;
+        self.arm(phone);
+    }
+
+    /// Has a phone go in this way, and stay away or come back by itself.
+    pub fn leave(&mut self, phone: u32, how: How, comes_back: bool, sink: &mut impl Sink) {
+        let tcb = &mut self.tcbs[phone as usize];
+        match tcb.state {
+            State::Away => return,
+            State::Waiting | State::InLine => {
+                // Where it stands in line, it is passed over there.
+                if !comes_back {
+                    self.counts.waiting -= 1;
+                    self.counts.away += 1;
+                    tcb.state = State::Away;
+                    self.wheel.disarm(&mut self.tcbs, phone);
+                }
+                return;
+            }
+            State::SynSent | State::Greeting | State::Attached | State::Leaving => {}
+        }
+        tcb.clear(tcb::SILENT);
+        if how == How::Silent {
+            tcb.set(tcb::SILENT);
+        } else if how == How::Reset {
+            let seq = tcb.snd_nxt;
+            self.transmit(phone, flag::RST | flag::ACK, seq, sink);
+        }
+        let due = if comes_back { self.now_ms } else { FOR_EVER };
+        if how == How::Fin && self.tcbs[phone as usize].state.is_established() {
+            self.depart(phone, due);
+            self.say_fin(phone, sink);
+        } else {
+            self.over(phone, Some(due));
+        }
+    }
+
+    fn say_fin(&mut self, phone: u32, sink: &mut impl Sink) {
+        // Whatever was under way is given up with the connection; its bytes keep their numbers.
+        let tcb = &mut self.tcbs[phone as usize];
+        tcb.snd_una = tcb.snd_nxt;
+        self.say(phone, Sent::Fin, sink);
+    }
+
+    /// From here on only the end is waited for; the phone is back at `back_due`, or [`FOR_EVER`] away.
+    pub(super) fn depart(&mut self, phone: u32, back_due: u32) {
+        let now_ms = self.now_ms;
+        let tcb = &mut self.tcbs[phone as usize];
+        match tcb.state {
+            State::Attached => self.counts.attached -= 1,
+            State::Greeting => self.counts.under_way -= 1,
+            _ => {}
+        }
+        tcb.state = State::Leaving;
+        (tcb.beat_due, tcb.rto_due) = (back_due, now_ms + LEAVE_MS);
+        self.arm(phone);
+    }
+
+    /// Has the wheel wake the phone at the earliest moment it waits for.
+    pub(super) fn arm(&mut self, phone: u32) {
+        let tcb = &self.tcbs[phone as usize];
+        let resend = if tcb.sent == Sent::Nothing { u32::MAX } else { tcb.rto_due };
+        let due = match tcb.state {
+            State::Away | State::InLine => return,
+            State::Waiting | State::Leaving => tcb.rto_due,
+            State::SynSent => resend,
+            State::Greeting => resend.min(tcb.ack_due),
+            State::Attached => {
+                let ack = if tcb.has(tcb::ACK_OWED) { tcb.ack_due } else { u32::MAX };
+                resend.min(ack).min(tcb.beat_due)
+            }
+        };
+        self.wheel.arm(&mut self.tcbs, phone, due);
+    }
+
+    /// Wakes up to `most` phones whose moment has come by `now_ms`; whether that was all.
+    pub fn advance(&mut self, now_ms: u32, most: usize, sink: &mut impl Sink) -> bool {
+        self.now_ms = now_ms;
+        while let Some((due, phone)) = self.frozen.front().copied()
+            && due <= now_ms
+        {
+            self.frozen.pop_front();
+            self.thaw(phone, sink);
+        }
+        for _ in 0..most {
+            let Some(phone) = self.wheel.pop(&mut self.tcbs, now_ms) else { return true };
+            self.wake(phone, sink);
+        }
+        false
+    }
+
+    fn thaw(&mut self, phone: u32, sink: &mut impl Sink) {
+        let tcb = &mut self.tcbs[phone as usize];
+        if tcb.has(tcb::FROZEN) && tcb.state.is_established() {
+            tcb.clear(tcb::FROZEN);
+            tcb.set(tcb::TCP_ACK_OWED);
+            self.flush(phone, sink);
+        }
+    }
+
+    fn wake(&mut self, phone: u32, sink: &mut impl Sink) {
+        let now_ms = self.now_ms;
+        let tcb = &mut self.tcbs[phone as usize];
+        let resends = tcb.sent != Sent::Nothing && tcb.rto_due <= now_ms;
+        match tcb.state {
+            State::Away | State::InLine => return,
+            State::Waiting if tcb.rto_due <= now_ms => {
+                tcb.state = State::InLine;
+                return self.line.push_back(phone);
+            }
+            State::Waiting => {}
+            State::Leaving if tcb.rto_due <= now_ms => return self.give_up(phone, sink),
+            State::Greeting if tcb.ack_due <= now_ms => return self.give_up(phone, sink),
+            _ if resends && tcb.tries >= TRIES_MAX => return self.give_up(phone, sink),
+            _ if resends => {
+                tcb.tries += 1;
+                tcb.rto_due = now_ms + (RTO_MS << tcb.tries).min(RTO_MS_MAX);
+                self.counts.retransmits += 1;
+                self.send_sent(phone, sink);
+            }
+            State::Attached if tcb.beat_due <= now_ms => {
+                if tcb.has(tcb::PONG_AWAITED) {
+                    self.counts.missed += 1;
+                    return self.give_up(phone, sink);
+                }
+                tcb.set(tcb::PING_OWED | tcb::PONG_AWAITED);
+                tcb.beat_due = now_ms + PONG_MS;
+            }
+            _ => {}
+        }
+        self.flush(phone, sink);
+    }
+
+    /// Ends a connection that leads nowhere.
+    fn give_up(&mut self, phone: u32, sink: &mut impl Sink) {
+        let tcb = &self.tcbs[phone as usize];
+        if tcb.state.is_established() {
+            self.transmit(phone, flag::RST | flag::ACK, tcb.snd_nxt, sink);
+        }
+        self.lost(phone);
+    }
+
+    /// Takes the next phone out of the line, passing over those that went away meanwhile.
+    pub fn next_in_line(&mut self) -> Option<u32> {
+        while let Some(phone) = self.line.pop_front() {
+            if self.tcbs[phone as usize].state == State::InLine {
+                self.counts.waiting -= 1;
+                return Some(phone);
+            }
+        }
+        None
+    }
+
+    /// A phone that is away comes back at `due_ms`.
+    pub fn come_back(&mut self, phone: u32, due_ms: u32) {
+        let tcb = &mut self.tcbs[phone as usize];
+        if tcb.state == State::Away {
+            (tcb.state, tcb.rto_due) = (State::Waiting, due_ms);
+            self.counts.away -= 1;
+            self.counts.waiting += 1;
+            self.arm(phone);
+        }
+    }
+
+    /// The same at a random moment within `within_ms` from now.
+    pub fn come_back_within(&mut self, phone: u32, within_ms: u32) {
+        let due = self.now_ms + self.random.random_range(0..within_ms.max(1));
+        self.come_back(phone, due);
+    }
+
+    /// A phone that never had a connection is to have one.
+    pub fn begin(&mut self, phone: u32, sink: &mut impl Sink) {
+        let tcb = &mut self.tcbs[phone as usize];
+        if tcb.state == State::Away {
+            tcb.state = State::InLine;
+            self.counts.away -= 1;
+            self.connect(phone, sink);
+        }
+    }
+
+    /// A random phone changes its address: it is gone without a word, and back at once from another.
+    pub fn roam(&mut self, sink: &mut impl Sink) {
+        if let Some(phone) = self.any_attached() {
+            self.counts.roamed += 1;
+            self.leave(phone, How::Silent, true, sink);
+        }
+    }
+
+    /// An attached phone stops reading until `due_ms`.
+    pub fn freeze(&mut self, phone: u32, due_ms: u32) {
+        let tcb = &mut self.tcbs[phone as usize];
+        if tcb.state == State::Attached && !tcb.has(tcb::FROZEN) {
+            tcb.set(tcb::FROZEN);
+            self.counts.frozen += 1;
+            self.frozen.push_back((due_ms, phone));
+        }
+    }
+
+    /// A random attached phone, if a few looks find one.
+    fn any_attached(&mut self) -> Option<u32> {
+        (0..8)
+            .map(|_| self.random.random_range(0..self.tcbs.len()))
+            .find(|at| self.tcbs[*at].state == State::Attached)
+            .map(|at| at as u32)
+    }
+}
