@@ -23,6 +23,8 @@ mod phone;
 mod queue;
 mod stack;
 mod tcb;
+#[cfg(test)]
+mod tests;
 mod tun;
 mod wheel;
 

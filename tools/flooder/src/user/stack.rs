@@ -455,7 +455,9 @@ impl Stack {
             State::SynSent => resend,
             State::Greeting => resend.min(tcb.ack_due),
             State::Attached => {
-                let ack = if tcb.has(tcb::ACK_OWED) { tcb.ack_due } else { u32::MAX };
+                // Behind something under way it leaves when that is acknowledged.
+                let can_ack = tcb.has(tcb::ACK_OWED) && tcb.sent == Sent::Nothing;
+                let ack = if can_ack { tcb.ack_due } else { u32::MAX };
                 resend.min(ack).min(tcb.beat_due)
             }
         };
