@@ -17,6 +17,7 @@
 mod address;
 mod api;
 mod fleet;
+mod life;
 mod packet;
 mod path;
 mod phone;

@@ -9,7 +9,8 @@ use wire::{
 use crate::clock::now_ns;
 use crate::payload;
 
-use super::stack::{PONG_MS, Sink, Stack};
+use super::life::PONG_MS;
+use super::stack::{Sink, Stack};
 use super::tcb::{self, Sent, State};
 
 use rand::Rng;
