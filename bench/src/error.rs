@@ -3,6 +3,7 @@
 use std::io;
 
 use e2e::NodeError;
+use flooder::user::UserError;
 use flooder::{BackendError, FleetError};
 
 use crate::floor::HandError;
@@ -19,6 +20,15 @@ pub enum Error {
     /// The phones cannot go on.
     #[error(transparent)]
     Fleet(#[from] FleetError),
+    /// The phones in user space cannot go on.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// There are no tokens.
+    #[error("cannot make device tokens: {0}")]
+    Tokens(String),
+    /// A run of millions was stopped, or came out wrong.
+    #[error("{0}")]
+    Run(String),
     /// The node refused what the measurement needs.
     #[error(transparent)]
     Backend(#[from] BackendError),

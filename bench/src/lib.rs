@@ -14,11 +14,14 @@
 //! the same phones, taken in turn within seconds, so that a slower machine or a noisy minute moves both. The
 //! floor is not a ceiling: it writes once per message, and an engine may do with less.
 //!
+//! [`c4m`] does the same with millions of phones, in a network namespace of its own.
+//!
 //! It is *not* a load generator, which is `flooder`, and knows nothing of the engine's insides: only its
 //! processes' CPU and memory, as the kernel counts them.
 
 use std::time::Duration;
 
+pub mod c4m;
 pub mod codec;
 pub mod compare;
 pub mod drain;

@@ -2,16 +2,18 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use bench::compare::compare;
+use bench::floor::Place;
 use bench::memory::{MemorySize, memory};
 use bench::promises::{Promises, Results};
 use bench::scenario::{Scenario, Size};
 use bench::{Error, LOAD_CPU, SERVER_CPU, floor};
-use bench::{codec, drain, ids, mix, offline, restart, stored};
+use bench::{c4m, codec, drain, ids, mix, offline, restart, stored};
 use clap::{Args, Parser, Subcommand};
 use core_affinity::CoreId;
 use serde::Serialize;
@@ -47,6 +49,21 @@ enum Command {
     Mix(Json<mix::Options>),
     /// How message ids spread over slots
     Ids(Json<ids::Options>),
+    /// Millions of phones: logins, memory, heartbeats, broadcast, storm, beside the floor; as root
+    C4m(Json<c4m::Options>),
+    /// Measure one part of c4m
+    #[command(hide = true, name = c4m::SUBCOMMAND)]
+    C4mPart {
+        /// Which
+        #[arg(value_enum)]
+        part: c4m::Inner,
+        /// The run's options as JSON
+        #[arg(long)]
+        options: String,
+        /// Where to write what was found
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// What is promised, beside what was measured last
     Promises {
         /// Where `bench NAME --json > NAME.json` was done
@@ -56,9 +73,18 @@ enum Command {
     /// Be the floor, with orders on standard input
     #[command(hide = true)]
     Floor {
-        /// The core to run on
+        /// The core to run on; without it any
         #[arg(long)]
-        cpu: usize,
+        cpu: Option<usize>,
+        /// Where phones connect
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// The most phones of this process of a herd
+        #[arg(long)]
+        herd_max: Option<usize>,
+        /// The heartbeat that phones are told, in seconds
+        #[arg(long)]
+        heartbeat_s: Option<u32>,
     },
 }
 
@@ -125,7 +151,11 @@ fn main() -> ExitCode {
         Command::Promises { results } => {
             Results::read(&results).and_then(|results| print_text(&Promises::of(&results)))
         }
-        Command::Floor { cpu } => run_floor(cpu),
+        Command::Floor { cpu, listen, herd_max, heartbeat_s } => {
+            run_floor(cpu, Place { listen, herd_max, heartbeat_s })
+        }
+        Command::C4m(of) => run_c4m(&of),
+        Command::C4mPart { part, options, out } => c4m::part(part, &options, &out),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -164,9 +194,32 @@ fn say(line: &str) {
     eprintln!("{line}");
 }
 
-fn run_floor(cpu: usize) -> Result<(), Error> {
-    pin(cpu)?;
-    floor::serve().map_err(|source| Error::Io { what: "the floor", source })
+fn run_c4m(of: &Json<c4m::Options>) -> Result<(), Error> {
+    let results = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));
+    let save = |report: &c4m::Report| if of.options.save { report.save(results) } else { Ok(()) };
+    let faults = if of.options.scaling {
+        let scaling = c4m::scaling(&of.options, save)?;
+        if of.options.save {
+            scaling.save(results)?;
+        }
+        print(&scaling, of.json)?;
+        scaling.faults
+    } else {
+        let report = c4m::run(&of.options)?;
+        save(&report)?;
+        print(&report.without_timelines(), of.json)?;
+        report.faults
+    };
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Run(format!("not as it should be: {}", faults.join("; "))))
+    }
+}
+
+fn run_floor(cpu: Option<usize>, place: Place) -> Result<(), Error> {
+    cpu.map_or(Ok(()), pin)?;
+    floor::serve(place).map_err(|source| Error::Io { what: "the floor", source })
 }
 
 /// Ties this process, with the threads it will have, to one core.

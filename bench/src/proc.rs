@@ -15,6 +15,16 @@ pub fn cpu_s(pid: u32) -> io::Result<f64> {
     Ok(ticks as f64 / ticks_per_s())
 }
 
+/// CPU seconds that a thread of this process has used.
+///
+/// # Errors
+/// There is no such thread.
+pub fn thread_cpu_s(tid: u32) -> io::Result<f64> {
+    let path = format!("/proc/self/task/{tid}/stat");
+    let ticks = stat_ticks(&fs::read_to_string(&path)?).ok_or_else(|| unreadable(&path))?;
+    Ok(ticks as f64 / ticks_per_s())
+}
+
 /// User and kernel ticks of a line of `/proc/PID/stat`; the name in parentheses may hold anything.
 fn stat_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);

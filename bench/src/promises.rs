@@ -8,7 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::compare::Report;
 use crate::scenario::Scenario;
-use crate::{Error, drain, ids, mix, offline, restart, stored};
+use crate::{Error, c4m, drain, ids, mix, offline, restart, stored};
+
+mod millions;
 
 /// A connection in a worker, in bytes.
 const WORKER_BYTES_MAX: f64 = 128.0;
@@ -49,6 +51,10 @@ pub struct Results {
     pub mix: Option<mix::Report>,
     /// Of `bench ids`.
     pub ids: Option<ids::Report>,
+    /// Of `bench c4m --save` with one million phones.
+    pub million: Option<c4m::Report>,
+    /// The same with four.
+    pub millions: Option<c4m::Report>,
 }
 
 impl Results {
@@ -65,6 +71,8 @@ impl Results {
             offline: file(directory, "offline")?,
             mix: file(directory, "mix")?,
             ids: file(directory, "ids")?,
+            million: file(directory, "c4m-1000000")?,
+            millions: file(directory, "c4m-4000000")?,
         };
         if results.compare.is_none() && results.stored.is_none() {
             let path = directory.join("compare.json").display().to_string();
@@ -112,6 +120,7 @@ impl Promises {
     pub fn of(results: &Results) -> Self {
         let mut promises = of_engine(results.compare.as_ref());
         promises.extend(of_store(results));
+        promises.extend(millions::promises(results.million.as_ref(), results.millions.as_ref()));
         Self(promises)
     }
 }

@@ -11,7 +11,7 @@ mod engine;
 mod floor;
 
 pub use engine::{Engine, Flow};
-pub use floor::Floor;
+pub use floor::{Floor, SUBCOMMAND as FLOOR_SUBCOMMAND};
 
 /// Bytes of every payload.
 pub const PAYLOAD_BYTES: usize = 64;

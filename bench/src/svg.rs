@@ -32,31 +32,58 @@ pub struct Panel {
     pub lines: Vec<Line>,
 }
 
+/// Panels with an axis in common.
+#[derive(Clone, Debug)]
+pub struct Group<'a> {
+    /// One above the other.
+    pub panels: Vec<Panel>,
+    /// Moments with a name.
+    pub marks: &'a [(f64, &'a str)],
+    /// The axis's title.
+    pub axis: &'a str,
+}
+
 /// All panels; `marks` are moments with a name, `time` is the axis's title.
 pub fn render(panels: &[Panel], marks: &[(f64, &str)], time: &str) -> String {
-    let points = || panels.iter().flat_map(|panel| &panel.lines).flat_map(|line| &line.points);
-    let x_max = points().map(|point| point.0).fold(f64::MIN_POSITIVE, f64::max);
-    let height = (PANEL_HEIGHT + TOP + BOTTOM) * panels.len() as f64;
+    render_groups(&[Group { panels: panels.to_vec(), marks, axis: time }])
+}
+
+/// All groups, one above the other.
+pub fn render_groups(groups: &[Group<'_>]) -> String {
+    let count: usize = groups.iter().map(|group| group.panels.len()).sum();
+    let height = (PANEL_HEIGHT + TOP + BOTTOM) * count as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    for (at, panel) in panels.iter().enumerate() {
-        let top = at as f64 * (PANEL_HEIGHT + TOP + BOTTOM) + TOP;
-        let y_max = panel.lines.iter().flat_map(|line| &line.points).map(|p| p.1).fold(0.0, f64::max);
-        let area = Area { top, x_max, y_max: step(y_max) * (y_max / step(y_max)).ceil().max(1.0) };
-        area.axes(&mut svg, panel);
-        area.marks(&mut svg, marks);
-        for (line, colour) in panel.lines.iter().zip(COLOURS) {
-            area.line(&mut svg, line, colour);
-        }
-        if at + 1 == panels.len() {
-            let (x, y) = (LEFT + (WIDTH - LEFT - RIGHT) / 2.0, top + PANEL_HEIGHT + 30.0);
-            put(&mut svg, format_args!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{time}</text>"));
-        }
+    let mut at = 0;
+    for group in groups {
+        render_group(&mut svg, group, at);
+        at += group.panels.len();
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// A group whose first panel is the `first` of the picture.
+fn render_group(svg: &mut String, group: &Group<'_>, first: usize) {
+    let points = || group.panels.iter().flat_map(|panel| &panel.lines).flat_map(|line| &line.points);
+    let x_max = points().map(|point| point.0).fold(f64::MIN_POSITIVE, f64::max);
+    for (at, panel) in group.panels.iter().enumerate() {
+        let top = (first + at) as f64 * (PANEL_HEIGHT + TOP + BOTTOM) + TOP;
+        let y_max = panel.lines.iter().flat_map(|line| &line.points).map(|p| p.1).fold(0.0, f64::max);
+        let area = Area { top, x_max, y_max: step(y_max) * (y_max / step(y_max)).ceil().max(1.0) };
+        area.axes(svg, panel);
+        area.marks(svg, group.marks);
+        for (line, colour) in panel.lines.iter().zip(COLOURS) {
+            area.line(svg, line, colour);
+        }
+        if at + 1 == group.panels.len() {
+            let (x, y) = (LEFT + (WIDTH - LEFT - RIGHT) / 2.0, top + PANEL_HEIGHT + 30.0);
+            let axis = group.axis;
+            put(svg, format_args!("<text x=\"{x}\" y=\"{y}\" text-anchor=\"middle\">{axis}</text>"));
+        }
+    }
 }
 
 /// Where a panel lies, and how far its axes go.

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   moorctl ──{"backup":{"to":"/abs/dir"}}──▶ run_dir/admin.sock ──▶ a thread of its own copies the store
-//!           ◀──{"ok":{…}} or {"error":"…"}──                          (the hub goes on, and knows nothing of it)
+//!           ◀──{"ok":{…}} or {"error":"…"}──         │                (the hub goes on, and knows nothing of it)
+//!           ──{"fanout":"pause"}──▶                  └──▶ the hub, by its queue of calls
 //! ```
 //!
 //! One JSON object a line in each direction, one question at a time on each connection. It is for the user
@@ -12,6 +13,8 @@ mod copy;
 #[cfg(test)]
 mod tests;
 
+use crate::backend::Hand;
+use crate::fanout::Order;
 use crate::status::Status;
 use copy::{CopyError, Source};
 use metrics::DispatcherMetric as Metric;
@@ -47,6 +50,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 enum Question {
     Backup(To),
     Stats(Nothing),
+    Fanout(Order),
 }
 
 #[derive(Deserialize)]
@@ -72,13 +76,15 @@ pub struct Admin {
     state_dir: PathBuf,
     /// `None` where nothing is on disk. Held while a copy is made: one at a time.
     source: Arc<Mutex<Option<Source>>>,
+    hand: Hand,
 }
 
 impl Admin {
-    /// For a node with this state directory; `backup` copies its store, if that is on disk.
-    pub fn new(status: Arc<Status>, state_dir: &Path, backup: Option<Backup>) -> Self {
+    /// For a node with this state directory; `backup` copies its store, if that is on disk, and `hand` reaches
+    /// its hub.
+    pub fn new(status: Arc<Status>, state_dir: &Path, backup: Option<Backup>, hand: Hand) -> Self {
         let source = backup.map(|backup| Source::new(state_dir, backup));
-        Self { status, state_dir: state_dir.to_owned(), source: Arc::new(Mutex::new(source)) }
+        Self { status, state_dir: state_dir.to_owned(), source: Arc::new(Mutex::new(source)), hand }
     }
 
     /// Listens in a run directory. What an earlier dispatcher left there is replaced: that none lives is for
@@ -151,10 +157,21 @@ impl Admin {
         match serde_json::from_slice(line) {
             Ok(Question::Stats(Nothing {})) => Answer::Ok(self.stats()),
             Ok(Question::Backup(To { to })) => self.back_up(to).await,
+            Ok(Question::Fanout(order)) => self.order_fanout(order).await,
             Err(error) => Answer::Error(format!(
-                "not a question ({error}); ask {{\"stats\":{{}}}} or {{\"backup\":{{\"to\":\"/a/directory\"}}}}"
+                "not a question ({error}); ask {{\"stats\":{{}}}}, {{\"backup\":{{\"to\":\"/a/directory\"}}}} or {{\"fanout\":\"status\"}}"
             )),
         }
+    }
+
+    async fn order_fanout(&self, order: Order) -> Answer {
+        if order != Order::Status {
+            metrics::say!("dispatcher: an operator's order about broadcasts: {order:?}");
+        }
+        let Ok(status) = self.hand.fanout(order).await else {
+            return Answer::Error("the hub is behind; try again".to_owned());
+        };
+        serde_json::to_value(status).map_or_else(|error| Answer::Error(error.to_string()), Answer::Ok)
     }
 
     /// Copies on a thread of its own; if who asked goes away, the copy is made all the same.

@@ -1,6 +1,7 @@
 //! The API threads' hand on the hub: a bounded queue and a waker.
 
 use crate::command::Command;
+use crate::fanout::{FanoutStatus, Order};
 use crate::status::Status;
 use api::{Accepted, Backend, MessageStatus, Presence, Readiness, Recalled, Refusal, Submission};
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -31,6 +32,14 @@ impl Hand {
     /// Gives the hub a new set of token keys.
     pub fn set_keys(&self, keys: Vec<(u8, [u8; 32])>) -> Result<(), Refusal> {
         self.send(Command::Keys(keys))
+    }
+
+    /// Carries out an operator's order about broadcasts.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the hub is behind, or gone.
+    pub(crate) async fn fanout(&self, order: Order) -> Result<FanoutStatus, Refusal> {
+        self.ask(|to| Command::Fanout(order, to)).await
     }
 
     fn send(&self, command: Command) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! What the API threads ask of the hub, and the hub's answers.
 
 use crate::core::Core;
+use crate::fanout::{FanoutStatus, Order};
 use api::{Accepted, MessageStatus, Presence, Recalled, Refusal, Submission};
 use metrics::DispatcherMetric as Metric;
 use tokio::sync::oneshot::Sender;
@@ -26,6 +27,8 @@ pub enum Command {
     Kick(AppId, DeviceId, Sender<bool>),
     /// The token keys changed.
     Keys(Vec<(u8, [u8; 32])>),
+    /// An operator's order about broadcasts.
+    Fanout(Order, Sender<FanoutStatus>),
 }
 
 /// A caller that gave up meanwhile does not need its answer.
@@ -80,6 +83,10 @@ impl Core {
                 answer(to, handle.is_some_and(|h| self.kick(h, Reason::Kicked)));
             }
             Command::Keys(keys) => self.set_keys(keys),
+            Command::Fanout(order, to) => {
+                let status = self.order_fanout(order);
+                answer(to, status);
+            }
         }
     }
 
@@ -100,7 +107,7 @@ impl Core {
     fn presence(&mut self, app: AppId, device: DeviceId) -> Presence {
         let handle = self.routes.find(device).filter(|h| self.routes[*h].app() == app);
         let place = handle.and_then(|h| self.routes[h].place());
-        let worker = place.and_then(|p| self.link(p.link)).map(|link| link.offer.worker);
+        let worker = place.and_then(|p| self.peek_link(p.link)).map(|link| link.offer.worker);
         Presence { device, online: worker.is_some(), worker, since_ms: None }
     }
 
@@ -143,22 +150,15 @@ impl Core {
 
     /// Keeps the list of statistics pages that the API reads.
     pub fn publish_pages(&mut self) {
-        let mut pages = Vec::new();
-        for number in self.live_links() {
-            if let Some(link) = self.link(number) {
-                pages.push((link.offer.worker, link.page.clone()));
-            }
-        }
-        self.status.set_pages(pages);
+        let pages = self.live().map(|link| (link.offer.worker, link.page.clone())).collect();
+        let pids = self.live().map(|link| link.offer.pid).collect();
+        self.status.set_pages(pages, pids);
         self.publish_recovery();
     }
 
     /// The node has recovered once as many workers as there should be have told of their connections.
     pub fn publish_recovery(&mut self) {
-        let mut done = 0;
-        for number in self.live_links() {
-            done += usize::from(self.link(number).is_some_and(|l| l.reattached));
-        }
+        let done = self.live().filter(|link| link.reattached).count();
         self.status.counters.set(Metric::Recovering, u64::from(done < self.config.workers));
     }
 }

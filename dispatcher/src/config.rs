@@ -26,6 +26,21 @@ pub const DIRTY_MAX: usize = 64;
 pub const BEHIND_RECORDS_MAX: usize = 1024;
 /// Streams looked at for expired messages in one tick: a million waiting streams are gone round in a minute.
 pub const EXPIRE_STREAMS_MAX: usize = 4096;
+/// Broadcast records a worker is sent in one walk while others wait for their turn.
+pub const FANOUTS_PER_WALK_MAX: u32 = 64;
+/// Bytes of broadcasts on the way to a worker that has not walked with them: half of what a worker takes in before
+/// it leaves its ring alone, so that a pause of broadcasts is none of unicasts.
+pub const FANOUT_BYTES_MAX: usize = 512 << 10;
+/// Workers that walk at a time for each core, where the settings name no number.
+pub const WALKERS_A_CORE: usize = 4;
+/// The fewest of them: with up to so many workers nobody is ever held back.
+pub const WALKERS_MIN: usize = 16;
+/// A worker's pace is told again when it is off by more than one part in so many.
+pub const PACE_STEP_FRACTION: u32 = 8;
+/// Milliseconds between looks at the memory that broadcasts take while there are any.
+pub const FANOUT_TICK_MS: u64 = 50;
+/// Turns in which a worker's ring was empty after which it is put to sleep though the hub does not block.
+pub const EMPTY_TURNS_MAX: u32 = 8;
 /// Routes looked at in a turn after a worker died.
 pub const SWEEP_ROUTES_MAX: usize = 16 << 10;
 /// Links, of living workers and of dead ones that are still being swept.

@@ -1,10 +1,13 @@
 //! The hub's state, and the questions every use case asks of it.
 
+use crate::admission::Gate;
 use crate::answers::Answers;
 use crate::batch::Batches;
 use crate::config::Config;
+use crate::fanout::Fanout;
 use crate::ids::Ids;
 use crate::link::{Link, TopicKey};
+use crate::linkset::LinkSet;
 use crate::receipts::{Receipts, Ref};
 use crate::recover::Played;
 use crate::registry::Registry;
@@ -60,6 +63,16 @@ pub struct Core {
     /// Attached devices that still get the backlog of a stream: how far it was sent.
     pub catchups: HashMap<(Handle, StreamId), Seq, FixedState>,
     pub links: Vec<LinkSlot>,
+    /// Links that somebody has touched, or that wait for room in their ring.
+    pub active: LinkSet,
+    /// Where rounds of links are put together.
+    pub round: Vec<u16>,
+    /// Links of dead workers that are still being swept.
+    pub sweeping: LinkSet,
+    /// Whose turn it is to walk with broadcasts.
+    pub fanout: Fanout,
+    /// Whether phones may log in.
+    pub gate: Gate,
     pub store: Box<dyn Store>,
     /// What counts only while the store is played back.
     pub played: Played,
@@ -112,6 +125,11 @@ impl Core {
             catchups: HashMap::with_hasher(FixedState::default()),
             played: Played::default(),
             links: Vec::new(),
+            active: LinkSet::default(),
+            round: Vec::new(),
+            sweeping: LinkSet::default(),
+            fanout: Fanout::new(&config.settings.fanout, settings::cores()),
+            gate: Gate::new(&config.settings.admission),
             store,
             registry,
             status,
@@ -132,12 +150,31 @@ impl Core {
         self.status.counters.add(metric, n);
     }
 
-    /// The living link with this number.
+    /// The living link with this number. Whoever asks may write to it: it is looked at in this turn.
     pub fn link(&mut self, number: u16) -> Option<&mut Link> {
         match self.links.get_mut(usize::from(number)) {
+            Some(LinkSlot::Live(link)) => {
+                self.active.insert(number);
+                Some(link)
+            }
+            _ => None,
+        }
+    }
+
+    /// The same, only to look at.
+    pub fn peek_link(&self, number: u16) -> Option<&Link> {
+        match self.links.get(usize::from(number)) {
             Some(LinkSlot::Live(link)) => Some(link),
             _ => None,
         }
+    }
+
+    /// All living links, to look at.
+    pub fn live(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter_map(|slot| match slot {
+            LinkSlot::Live(link) => Some(&**link),
+            _ => None,
+        })
     }
 
     /// The numbers of all living links.
@@ -243,6 +280,7 @@ impl Core {
 
     /// Brings the gauges up to date.
     pub fn publish_gauges(&self) {
+        self.publish_fanout();
         let usage = self.store.usage();
         self.status.counters.set(Metric::StoreBytes, usage.bytes as u64);
         self.status.counters.set(Metric::StoreMessages, usage.entries as u64);

@@ -1,7 +1,7 @@
 //! What may be sent is sent: pages of backlog, catching up with a stream, and the rings that were full.
 
 use crate::config::{BEHIND_RECORDS_MAX, DIRTY_MAX, IN_FLIGHT_BYTES_MAX, PAGE_BYTES_MAX};
-use crate::core::{Core, receipt_of};
+use crate::core::{Core, LinkSlot, receipt_of};
 use crate::link::TopicKey;
 use bus::Down;
 use metrics::DispatcherMetric as Metric;
@@ -164,22 +164,30 @@ impl Core {
         }
     }
 
-    /// Sends one frame of a stream to every worker; those whose ring is full read it from the store later.
+    /// Sends one frame of a stream to every worker; those whose ring is full, or whose turn it is not, get it from
+    /// the store later.
     pub fn fan_out(&mut self, key: TopicKey, seq: Option<Seq>, frame: &[u8]) {
-        let mut sent = 0;
-        for slot in &mut self.links {
-            let crate::core::LinkSlot::Live(link) = slot else { continue };
+        let (mut sent, mut dropped) = (0, 0);
+        for (number, slot) in self.links.iter_mut().enumerate() {
+            let (LinkSlot::Live(link), number) = (slot, number as u16) else { continue };
+            self.active.insert(number);
+            let Some(seq) = seq else {
+                // A transient broadcast is for whoever can be reached now.
+                let is_sent = self.fanout.offer_transient(number, link, key, frame);
+                (sent, dropped) = (sent + u64::from(is_sent), dropped + u64::from(!is_sent));
+                continue;
+            };
             if link.is_behind(key) {
                 continue;
             }
-            match (link.fan_out(key, frame), seq) {
-                (Ok(()), _) => sent += 1,
-                (Err(_), Some(seq)) => link.mark_behind(key, seq - 1),
-                // A transient broadcast is for whoever can be reached now.
-                (Err(_), None) => {}
+            if self.fanout.offer(number, link, key, frame) {
+                sent += 1;
+            } else {
+                link.mark_behind(key, seq - 1);
             }
         }
         self.count(Metric::Fanouts, sent);
+        self.count(Metric::FanoutsDropped, dropped);
     }
 
     /// Goes on with what a link's full ring had put off, broadcasts and single devices in turns, so that neither
@@ -218,14 +226,22 @@ impl Core {
         true
     }
 
-    /// Fans out what the worker lacks; false when the ring is full again.
+    /// Fans out what the worker lacks; false when the ring is full again, or its turn is over.
     fn serve_behind(&mut self, number: u16) -> bool {
         let mut budget = BEHIND_RECORDS_MAX;
-        while let Some(key) = self.link(number).and_then(|l| l.next_behind()) {
+        let has_room = self.serve_behind_within(number, &mut budget);
+        self.count(Metric::Fanouts, (BEHIND_RECORDS_MAX - budget) as u64);
+        has_room
+    }
+
+    fn serve_behind_within(&mut self, number: u16, budget: &mut usize) -> bool {
+        let more = |core: &Self| core.peek_link(number).filter(|l| l.wants_fanouts())?.next_behind();
+        while let Some(key) = more(self) {
             let head = self.head(key);
             let mut frame = std::mem::take(&mut self.frames);
             let (store, now_ms, links) = (&self.store, self.now_ms, &mut self.links);
-            let Some(crate::core::LinkSlot::Live(link)) = links.get_mut(usize::from(number)) else {
+            let fanout = &mut self.fanout;
+            let Some(LinkSlot::Live(link)) = links.get_mut(usize::from(number)) else {
                 return false;
             };
             let mut last = link.fanned(key, head);
@@ -236,17 +252,18 @@ impl Core {
                     Frame::Gap { stream: key.1, seq: entry.seq - 1 }.encode(&mut frame);
                 }
                 Frame::Push(Push { stream: key.1, seq: entry.seq, payload: &entry.body }).encode(&mut frame);
-                refused = budget == 0 || link.fan_out(key, &frame).is_err();
+                refused = *budget == 0 || !fanout.offer(number, link, key, &frame);
                 if !refused {
                     last = entry.seq;
-                    budget -= 1;
+                    *budget -= 1;
                 }
                 !refused
             });
             if !refused && last < head {
                 frame.clear();
                 Frame::Gap { stream: key.1, seq: head }.encode(&mut frame);
-                refused = link.fan_out(key, &frame).is_err();
+                refused = *budget == 0 || !fanout.offer(number, link, key, &frame);
+                *budget -= usize::from(!refused);
             }
             self.frames = frame;
             if refused {

@@ -119,26 +119,37 @@ impl Core {
 
     /// A worker is gone with its connections; its number stays taken until no route names it.
     pub fn link_lost(&mut self, number: u16) {
-        self.links[usize::from(number)] = LinkSlot::Sweeping(0);
+        let slot = std::mem::replace(&mut self.links[usize::from(number)], LinkSlot::Sweeping(0));
+        if let LinkSlot::Live(mut link) = slot {
+            self.fanout.lost(number, &mut link);
+            self.fanout.members_gone(&link);
+        }
+        self.sweeping.insert(number);
         self.count(Metric::WorkersLost, 1);
         self.publish_pages();
     }
 
     /// Detaches a bounded number of routes of dead workers; true when some are left.
     pub fn sweep(&mut self) -> bool {
-        let mut left = false;
-        for number in 0..self.links.len() {
-            let LinkSlot::Sweeping(cursor) = self.links[number] else { continue };
+        if self.sweeping.is_empty() {
+            return false;
+        }
+        let mut round = std::mem::take(&mut self.round);
+        self.sweeping.begin(&mut round);
+        for number in round.iter().copied() {
+            let LinkSlot::Sweeping(cursor) = self.links[usize::from(number)] else { continue };
             let end = (cursor as usize + SWEEP_ROUTES_MAX).min(self.routes.len()) as Handle;
             for handle in cursor..end {
-                if self.routes[handle].place().is_some_and(|p| usize::from(p.link) == number) {
+                if self.routes[handle].place().is_some_and(|p| p.link == number) {
                     self.detach_route(handle);
                 }
             }
             let done = end as usize == self.routes.len();
-            self.links[number] = if done { LinkSlot::Free } else { LinkSlot::Sweeping(end) };
-            left |= !done;
+            let slot = if done { LinkSlot::Free } else { LinkSlot::Sweeping(end) };
+            self.links[usize::from(number)] = slot;
+            self.sweeping.end(number, !done);
         }
-        left
+        self.round = round;
+        !self.sweeping.is_empty()
     }
 }

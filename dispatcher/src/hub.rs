@@ -3,19 +3,19 @@
 use crate::backend::Hand;
 use crate::clock::Clock;
 use crate::command::Command;
-use crate::config::{COMMANDS_MAX, Config, LINKS_MAX, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX};
-use crate::core::{Core, LinkSlot};
-use crate::link::{Inbox, Link};
+use crate::config::{COMMANDS_MAX, Config, FANOUT_TICK_MS, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX};
+use crate::core::Core;
+use crate::inboxes::{Inbox, Inboxes};
+use crate::link::Link;
 use crate::registry::Registry;
 use crate::status::Status;
-use bus::{Down, LinkError, Listener, Peer, Up};
+use bus::{LinkError, Listener, Peer, Up};
 use crossbeam::channel::Receiver;
 use metrics::{DispatcherMetric as Metric, Page, WORDS};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use route::Place;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
@@ -57,11 +57,15 @@ pub struct Hub {
     commands: Receiver<Command>,
     core: Core,
     /// By link number, as in `Core::links`.
-    inboxes: Vec<Option<Inbox>>,
+    inboxes: Inboxes,
+    /// The links looked at in this turn.
+    round: Vec<u16>,
     /// Workers that have connected and not offered yet; a number is reused.
     peers: Vec<Option<Peer>>,
     clock: Clock,
     tick_at: Instant,
+    /// When the memory that broadcasts take is looked at again.
+    watch_at: Instant,
     /// When full rings are looked at again.
     retry_at: Option<Instant>,
     busy: bool,
@@ -104,10 +108,12 @@ impl Hub {
             signals,
             commands,
             core,
-            inboxes: Vec::new(),
+            inboxes: Inboxes::default(),
+            round: Vec::new(),
             peers: Vec::new(),
             clock,
             tick_at: Instant::now(),
+            watch_at: Instant::now(),
             retry_at: None,
             busy: false,
             stopping: false,
@@ -162,9 +168,12 @@ impl Hub {
         self.core.now_ms = self.clock.now_ms();
         self.busy = false;
         self.handle_events()?;
-        for number in 0..self.inboxes.len() {
-            self.take_records(number as u16);
+        let mut round = std::mem::take(&mut self.round);
+        self.inboxes.awake(&mut round);
+        for number in round.iter().copied() {
+            self.take_records(number);
         }
+        self.round = round;
         for _ in 0..COMMANDS_MAX {
             if self.core.is_backed_up() {
                 break;
@@ -176,42 +185,42 @@ impl Hub {
         self.busy |= !self.commands.is_empty() && !self.core.is_backed_up();
         self.busy |= self.core.sweep();
         self.core.turn_store();
+        self.tick()?;
         self.serve_links();
-        if self.tick_at <= Instant::now() {
-            self.tick_at = Instant::now() + Duration::from_millis(TICK_MS);
+        Ok(())
+    }
+
+    /// Housekeeping, when it is due. Nothing in it goes through all devices.
+    fn tick(&mut self) -> Result<(), HubError> {
+        let now = Instant::now();
+        if self.tick_at <= now {
+            self.tick_at = now + Duration::from_millis(TICK_MS);
             self.core.expire();
             self.core.forget_answers();
+            self.core.admit();
             self.core.publish_gauges();
             self.accept()?;
+        }
+        if self.watch_at <= now {
+            let next_ms = if self.core.fanout.is_watched() { FANOUT_TICK_MS } else { TICK_MS };
+            self.watch_at = now + Duration::from_millis(next_ms);
+            self.core.watch_memory();
         }
         Ok(())
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let due = self.retry_at.map_or(self.tick_at, |at| at.min(self.tick_at));
-        let mut timeout =
-            if self.busy { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
-        if !self.busy {
-            for (number, inbox) in self.inboxes.iter_mut().enumerate() {
-                let Some(inbox) = inbox else { continue };
-                // What a backed-up worker sends has to wait anyway, until the ring is looked at again.
-                if self.core.link(number as u16).is_some_and(|link| link.is_backed_up()) {
-                    continue;
-                }
-                // A poisoned ring is not empty: the turn will see it and drop the link.
-                if !inbox.rx.prepare_sleep().unwrap_or(false) {
-                    timeout = Duration::ZERO;
-                }
-            }
-        }
+        let due = self.tick_at.min(self.watch_at);
+        let due = self.retry_at.map_or(due, |at| at.min(due));
+        // What a backed-up worker sends has to wait anyway, until its own ring is looked at again.
+        let core = &self.core;
+        let is_backed_up = |number| core.peek_link(number).is_some_and(Link::is_backed_up);
+        let may_block = self.inboxes.sleep(!self.busy, is_backed_up) && !self.busy;
+        let timeout = if may_block { due.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
         match self.poll.poll(&mut self.events, Some(timeout)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
         }
-        for inbox in self.inboxes.iter_mut().flatten() {
-            inbox.rx.wake();
-        }
-        Ok(())
     }
 
     fn handle_events(&mut self) -> Result<(), HubError> {
@@ -221,16 +230,12 @@ impl Hub {
                 LISTENER => self.accept()?,
                 WAKER => {}
                 SIGNALS => self.stopping |= self.signals.read_signal().map_err(io::Error::from)?.is_some(),
-                Token(bits) if bits >= BELLS => {}
+                Token(bits) if bits >= BELLS => self.inboxes.rung((bits - BELLS) as u16),
                 Token(bits) if bits >= SOCKETS => {
-                    let number = bits - SOCKETS;
-                    if self
-                        .inboxes
-                        .get(number)
-                        .is_some_and(|i| i.as_ref().is_some_and(|i| i.guard.is_closed()))
-                    {
-                        self.take_last_records(number as u16);
-                        self.drop_link(number as u16);
+                    let number = (bits - SOCKETS) as u16;
+                    if self.inboxes.get(number).is_some_and(|inbox| inbox.guard.is_closed()) {
+                        self.take_last_records(number);
+                        self.drop_link(number);
                     }
                 }
                 Token(bits) => self.receive(bits - PEERS)?,
@@ -268,7 +273,7 @@ impl Hub {
             Ok(Ok((offer, link, page))) => {
                 self.poll.registry().deregister(&mut SourceFd(&fd))?;
                 let link_half = Link::new(offer, Page::from_shared(page), link.tx);
-                self.add_link(link_half, Inbox { rx: link.rx, guard: link.guard })?;
+                self.add_link(link_half, Inbox::new(link.rx, link.guard))?;
             }
             Ok(Err(peer)) => self.peers[at] = Some(peer),
             Err(error) => {
@@ -279,44 +284,30 @@ impl Hub {
         Ok(())
     }
 
-    fn add_link(&mut self, mut link: Link, inbox: Inbox) -> Result<(), HubError> {
-        let free = self.core.links.iter().position(|slot| matches!(slot, LinkSlot::Free));
-        let number = free.unwrap_or(self.core.links.len());
-        if number >= LINKS_MAX {
+    fn add_link(&mut self, link: Link, inbox: Inbox) -> Result<(), HubError> {
+        let Some(number) = self.core.free_link() else {
             self.core.count(Metric::LinkRefused, 1);
             return Ok(());
-        }
-        if free.is_none() {
-            self.core.links.push(LinkSlot::Free);
-            self.inboxes.push(None);
-        }
-        let registry = self.poll.registry();
+        };
+        let (registry, token) = (self.poll.registry(), usize::from(number));
         let (socket, bell) = (inbox.guard.socket_fd(), inbox.guard.bell_fd());
-        registry.register(&mut SourceFd(&socket), Token(SOCKETS + number), Interest::READABLE)?;
-        registry.register(&mut SourceFd(&bell), Token(BELLS + number), Interest::READABLE)?;
-        for (kid, secret) in &self.core.keys {
-            link.tell(Down::TokenKey { kid: *kid, secret: *secret });
-        }
-        link.tell(Down::Linked);
-        self.core.links[number] = LinkSlot::Live(Box::new(link));
-        self.inboxes[number] = Some(inbox);
-        self.core.publish_pages();
+        registry.register(&mut SourceFd(&socket), Token(SOCKETS + token), Interest::READABLE)?;
+        registry.register(&mut SourceFd(&bell), Token(BELLS + token), Interest::READABLE)?;
+        self.core.add_link(number, link);
+        self.inboxes.add(number, inbox);
         Ok(())
     }
 
     fn drop_link(&mut self, number: u16) {
-        // Dropping the descriptors takes them out of epoll, and tells the worker if it lives.
-        self.inboxes[usize::from(number)] = None;
+        self.inboxes.drop_link(number);
         self.core.link_lost(number);
         self.busy = true;
     }
 
     /// Takes what a worker that ended left in its ring: acknowledgements among it. Bounded by the ring's size.
     fn take_last_records(&mut self, number: u16) {
-        let left =
-            |hub: &Self| hub.inboxes[usize::from(number)].as_ref().is_some_and(|i| i.rx.backlog_bytes() > 0);
         for _ in 0..LAST_ROUNDS_MAX {
-            if !left(self) {
+            if self.inboxes.get(number).is_none_or(|inbox| inbox.rx.backlog_bytes() == 0) {
                 return;
             }
             self.take_records(number);
@@ -325,16 +316,17 @@ impl Hub {
 
     /// Takes a bounded number of records from a worker's ring; nonsense costs the link.
     fn take_records(&mut self, number: u16) {
-        let Some(inbox) = &mut self.inboxes[usize::from(number)] else { return };
-        if self.core.link(number).is_some_and(|link| link.is_backed_up()) {
+        let Some(inbox) = self.inboxes.get(number) else { return };
+        if self.core.peek_link(number).is_some_and(Link::is_backed_up) {
             return;
         }
-        let core = &mut self.core;
+        let (core, mut count) = (&mut self.core, 0);
         let taken = bus::take(&mut inbox.rx, UP_RECORDS_MAX, |kind, bytes| {
+            count += 1;
             core.record(number, Up::decode(kind, bytes)?);
             Ok(ControlFlow::Continue(()))
         });
-        self.busy |= inbox.rx.backlog_bytes() > 0;
+        self.busy |= self.inboxes.looked_at(number, count == 0);
         if let Err(error) = taken {
             metrics::say!("dispatcher: link {number} is unusable and dropped: {error}");
             self.core.count(Metric::LinkRefused, 1);
@@ -344,45 +336,13 @@ impl Hub {
 
     /// Goes on with full rings, shows the workers what this turn produced, drops links that are stuck.
     fn serve_links(&mut self) {
-        self.retry_at = None;
-        for number in 0..self.inboxes.len() as u16 {
-            self.busy |= self.core.serve_link(number);
-            let Some(link) = self.core.link(number) else { continue };
-            link.publish();
-            let (full, broken, pending) = (link.take_full(), link.is_broken(), link.has_pending());
-            self.core.count(Metric::RingFull, full);
-            if pending {
-                // Nothing announces free space in a ring: look again soon.
-                self.retry_at = Some(Instant::now() + Duration::from_millis(1));
-            }
-            if broken {
-                metrics::say!("dispatcher: link {number} does not take its records and is dropped");
-                self.drop_link(number);
-            }
-        }
-    }
-}
-
-impl Core {
-    /// Carries out one record of a worker.
-    pub fn record(&mut self, link: u16, record: Up<'_>) {
-        match record {
-            Up::Attach(attach) => self.attach(link, attach),
-            Up::Ack { conn, route, stream, seq } => self.ack(Place { link, conn }, route, stream, seq),
-            Up::Detach { conn, device, .. } => self.detach(link, conn, device),
-            Up::Subscribe { conn, route, topic } => {
-                self.device_topic(Place { link, conn }, route, topic, true)
-            }
-            Up::Unsubscribe { conn, route, topic } => {
-                self.device_topic(Place { link, conn }, route, topic, false)
-            }
-            Up::ReattachDone => {
-                if let Some(link) = self.link(link) {
-                    link.reattached = true;
-                }
-                self.publish_recovery();
-            }
-            Up::Walked { .. } => {}
+        let served = self.core.serve_links();
+        self.core.count(Metric::RingFull, served.full);
+        self.busy |= served.more;
+        self.retry_at = served.retry.then(|| Instant::now() + Duration::from_millis(1));
+        for number in served.broken {
+            metrics::say!("dispatcher: link {number} does not take its records and is dropped");
+            self.drop_link(number);
         }
     }
 }

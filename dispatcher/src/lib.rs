@@ -13,7 +13,9 @@
 //! never waits for a worker: what a full ring refuses is read again from the store when there is room.
 //! It knows nothing of sockets of phones, nor of slabs: a place is a link and a connection's name.
 
+mod accounting;
 mod admin;
+mod admission;
 mod answers;
 mod arrive;
 mod attach;
@@ -25,21 +27,28 @@ mod config;
 mod core;
 mod deliver;
 mod expire;
+mod fanout;
 mod hub;
 mod ids;
+mod inboxes;
 mod keys;
 mod limits;
 mod link;
+mod linkset;
 mod open;
 mod recall;
 mod receipts;
+mod records;
 mod recover;
 mod registry;
 mod serve;
 mod status;
 mod submit;
 mod subscribe;
+mod walk;
+mod walker;
 
+pub use accounting::Accounting;
 pub use admin::Admin;
 pub use backend::Hand;
 pub use config::Config;

@@ -1,27 +1,22 @@
-//! The way to one worker: its ring, and what waits because the ring was full.
+//! The way to one worker: its ring, and what waits because the ring was full or it is not the worker's turn.
 //!
 //! Three kinds of work may wait. Records about connections wait as they are, in order. Pushes do not wait
 //! here: their device is noted as dirty, and is served from the store when there is room. Broadcasts
 //! neither: the stream is noted as behind, with the position up to which the worker has it.
 
 use crate::config::{WAITING_RECORDS_MAX, WAITING_RECORDS_PAUSE};
-use bus::{Down, Guard, Offer};
+use crate::walker::{Turn, Walker};
+use bus::{Admission, Down, Offer};
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
 use metrics::Page;
 use route::Handle;
-use shmring::{Consumer, Producer, RingError};
+use shmring::{Producer, RingError};
 use std::collections::VecDeque;
 use wire::{AppId, ConnId, Seq, StreamId};
 
 /// A stream of an app.
 pub type TopicKey = (AppId, StreamId);
-
-/// The incoming half of a link, which the event loop reads.
-pub struct Inbox {
-    pub rx: Consumer,
-    pub guard: Guard,
-}
 
 /// The ring was full; the caller notes what to do again.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +33,10 @@ pub struct Link {
     behind: VecDeque<TopicKey>,
     /// For each stream that is behind, the last position the worker has.
     fanned: HashMap<TopicKey, Seq, FixedState>,
+    /// How far the worker has walked with broadcasts.
+    pub walker: Walker,
+    /// What the worker was told last of who may log in.
+    pub admission_told: Option<Admission>,
     /// The worker has told of every connection that outlived the previous dispatcher.
     pub reattached: bool,
     full: u64,
@@ -56,6 +55,8 @@ impl Link {
             dirty_set: HashSet::with_hasher(FixedState::default()),
             behind: VecDeque::new(),
             fanned: HashMap::with_hasher(FixedState::default()),
+            walker: Walker::default(),
+            admission_told: None,
             reattached: false,
             full: 0,
             broken: false,
@@ -83,7 +84,9 @@ impl Link {
     /// Sends a broadcast frame that can be had again from the store.
     pub fn fan_out(&mut self, key: TopicKey, frame: &[u8]) -> Result<(), Full> {
         let (app, stream) = key;
-        self.try_push(|tx| Down::Fanout { app, stream, frame }.push(tx))
+        self.try_push(|tx| Down::Fanout { app, stream, frame }.push(tx))?;
+        self.walker.sent(frame.len());
+        Ok(())
     }
 
     fn try_push(&mut self, push: impl FnOnce(&mut Producer) -> Result<(), RingError>) -> Result<(), Full> {
@@ -130,9 +133,34 @@ impl Link {
         self.waiting.len() > WAITING_RECORDS_PAUSE
     }
 
-    /// Whether work waits for room in the ring.
+    /// The worker wrote nonsense: the link has to go.
+    pub fn break_off(&mut self) {
+        self.broken = true;
+    }
+
+    /// Whether work waits for room in the ring. What waits for the worker's turn does not count.
     pub fn has_pending(&self) -> bool {
-        !(self.waiting.is_empty() && self.dirty.is_empty() && self.behind.is_empty())
+        !(self.waiting.is_empty() && self.dirty.is_empty()) || self.wants_fanouts()
+    }
+
+    /// Whether the worker lacks broadcasts that it may have.
+    pub fn wants_fanouts(&self) -> bool {
+        self.lacks_fanouts() && self.walker.turn != Turn::Held && !self.walker.barred
+    }
+
+    /// Whether the worker lacks broadcasts.
+    pub fn lacks_fanouts(&self) -> bool {
+        !self.behind.is_empty()
+    }
+
+    /// Whether the worker lacks broadcasts, or has some that it may not walk with yet.
+    pub fn waits_for_fanouts(&self) -> bool {
+        self.lacks_fanouts() || self.walker.turn == Turn::Held
+    }
+
+    /// The streams that are behind, each with the last position the worker has.
+    pub fn behind(&self) -> impl Iterator<Item = (TopicKey, Seq)> {
+        self.fanned.iter().map(|(key, seq)| (*key, *seq))
     }
 
     /// Whether dirty devices go before streams that are behind this time; it changes from call to call.

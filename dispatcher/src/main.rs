@@ -1,7 +1,7 @@
 //! The dispatcher's command line.
 
 use clap::Parser;
-use dispatcher::{Admin, Config, Hub, KeyWatch, Registry, Status};
+use dispatcher::{Accounting, Admin, Config, Hub, KeyWatch, Registry, Status};
 use settings::Settings;
 use std::error::Error;
 use std::path::PathBuf;
@@ -50,6 +50,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let config = Config::new(&settings, workers);
     let registry = Registry::open(&config.registry)?;
     let status = Arc::new(Status::new(workers));
+    Accounting::new(Arc::clone(&status)).start()?;
     let (hub, hand) = Hub::new(config, registry, Arc::clone(&status))?;
     let access = api::SharedAccess::default();
     let mut keys = KeyWatch::new(settings.node.state_dir.join("keys.json"), access.clone());
@@ -60,7 +61,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         .enable_all()
         .build()?;
     let admin_socket = runtime.block_on(async { Admin::listen(&settings.node.run_dir) })?;
-    let admin = Admin::new(status, &settings.node.state_dir, hub.backup());
+    let admin = Admin::new(status, &settings.node.state_dir, hub.backup(), hand.clone());
     let listener = runtime.block_on(tokio::net::TcpListener::bind(settings.api.listen)).map_err(|error| {
         format!("cannot serve HTTP on {}: {error}; set api.listen to a free address", settings.api.listen)
     })?;

@@ -21,11 +21,14 @@
 //! `MOORLINE_SIM_SEED=7` plays one seed and tells what happens, `MOORLINE_SIM_SEEDS=100000` as many from 0 on.
 
 mod acts;
+mod admission;
 mod calls;
 mod commands;
-mod device;
+pub mod device;
+mod fanout;
 mod dump;
 mod flow;
+mod inboxes;
 mod journal;
 mod ledger;
 mod link;
@@ -33,10 +36,11 @@ mod recall;
 mod recount;
 mod restart;
 mod settle;
-mod setup;
+pub mod setup;
 mod submit;
 mod turns;
 mod waiting;
+mod walks;
 mod worker;
 mod world;
 
@@ -48,7 +52,7 @@ const SEEDS: u64 = 1500;
 const ACTS: usize = 300;
 
 /// What a good number of runs comes across.
-const RARE: [&str; 24] = [
+const RARE: [&str; 29] = [
     "delivered",
     "repeated",
     "gaps",
@@ -73,6 +77,11 @@ const RARE: [&str; 24] = [
     "row cleaned",
     "device recorded",
     "body shared",
+    "held back",
+    "held transient",
+    "paused by order",
+    "paused by memory",
+    "admission closed",
 ];
 
 fn variable(name: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! New connections.
+//! New connections. When the socket they come from is open, `acceptor.rs` decides.
 
 use crate::core::{CLASS_HANDSHAKE, Conn, Core};
 use metrics::WorkerMetric;
@@ -16,12 +16,17 @@ pub enum Accepted {
     More,
     /// Descriptors ran out: try again later. Accepting now would spin.
     Paused,
+    /// This worker is full and others are not: leave the backlog to them.
+    Full,
 }
 
 impl Core {
     /// Takes a bounded number of connections from the backlog.
     pub fn accept(&mut self, listener: &TcpListener) -> Accepted {
         for _ in 0..self.config.accept_batch {
+            if self.is_to_step_out() {
+                return Accepted::Full;
+            }
             match listener.accept() {
                 Ok((stream, _)) => self.admit(stream),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Accepted::Drained,
@@ -36,11 +41,45 @@ impl Core {
         Accepted::More
     }
 
-    fn admit(&mut self, mut stream: TcpStream) {
+    /// Takes what the backlog holds, as far as the descriptors kept for it go: whoever came before this worker
+    /// leaves the group is served.
+    pub fn accept_spare(&mut self, listener: &TcpListener) {
+        for _ in self.conns.len()..self.config.connections_max + self.config.connections_spare {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    self.page.add(WorkerMetric::Accepted, 1);
+                    self.take_in(stream);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock || is_exhausted(&error) => break,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether this worker is full and others can serve what would come to it.
+    pub fn is_to_step_out(&self) -> bool {
+        self.conns.len() >= self.config.connections_max && self.may_step_out()
+    }
+
+    /// Whether a connection that nobody has accepted would go to another worker if this one stopped listening.
+    pub fn may_step_out(&self) -> bool {
+        self.config.steps_out && self.admission.is_room_elsewhere() && !self.draining
+    }
+
+    fn admit(&mut self, stream: TcpStream) {
         self.page.add(WorkerMetric::Accepted, 1);
-        if self.conns.len() >= self.config.connections_max {
+        if !self.admission.is_open() {
+            self.page.add(WorkerMetric::RefusedAdmission, 1);
             return self.turn_away(stream);
         }
+        if self.conns.len() >= self.config.connections_max {
+            self.page.add(WorkerMetric::RefusedFull, 1);
+            return self.turn_away(stream);
+        }
+        self.take_in(stream);
+    }
+
+    fn take_in(&mut self, mut stream: TcpStream) {
         let generation = self.next_generation();
         let entry = self.conns.vacant_entry();
         let slot = entry.key();
@@ -53,10 +92,9 @@ impl Core {
         self.deadlines.arm(slot as u32, generation, CLASS_HANDSHAKE, self.now);
     }
 
-    /// The worker is full: say so and close. What the phone sent is read away first, since closing a socket
+    /// There is no room: say so and close. What the phone sent is read away first, since closing a socket
     /// with unread bytes resets the connection and takes the answer with it.
     fn turn_away(&mut self, mut stream: TcpStream) {
-        self.page.add(WorkerMetric::RefusedFull, 1);
         self.page.closed(Reason::ServerFull);
         let retry_after_ms = self.retry_after_ms();
         let goaway = GoAway::new(Reason::ServerFull, retry_after_ms);

@@ -1,8 +1,11 @@
 //! The state that every part of the loop works on.
 
+use crate::admission::Admission;
+use crate::give_back::Peak;
 use crate::limits;
 use crate::topics::{NO_MEMBERSHIP, Topics};
 use crate::up::UpQueue;
+use crate::walk::Walk;
 use crate::worker::Config;
 use bufpool::{BufId, BufPool};
 use conn::Session;
@@ -72,6 +75,9 @@ pub struct Core {
     pub deadlines: Deadlines,
     pub pool: BufPool,
     pub topics: Topics,
+    pub walk: Walk,
+    pub admission: Admission,
+    pub peak: Peak,
     pub keys: TokenKeys,
     /// Keys told by a dispatcher that is not ready yet; they replace the others when it is.
     pub keys_told: TokenKeys,
@@ -84,6 +90,8 @@ pub struct Core {
     pub farewell: Vec<u8>,
     pub record: Vec<u8>,
     pub addresses: Vec<u8>,
+    /// Nanoseconds since the start, as of the beginning of this turn; [`Core::now`] is the same in ticks.
+    pub now_ns: u64,
     pub now: Tick,
     pub now_unix_s: u64,
     pub attached: u64,
@@ -100,12 +108,13 @@ pub const CLASS_HANDSHAKE: u8 = 0;
 
 impl Core {
     pub fn new(config: Config, registry: Registry, page: Page) -> Self {
-        let slots = config.connections_max + 1;
+        let slots = config.slots();
         let ticks = |ms: u64| Tick::try_from(ms.div_ceil(limits::TICK_MS)).unwrap_or(Tick::MAX).max(1);
         let heartbeats = bus::HEARTBEATS_S.iter().map(|s| ticks(config.heartbeat_deadline_ms(*s)));
         let classes: Vec<Tick> =
             std::iter::once(ticks(config.handshake_deadline_ms)).chain(heartbeats).collect();
         page.set(WorkerMetric::ConnectionsMax, config.connections_max as u64);
+        page.set(WorkerMetric::AdmissionOpen, 1);
         Self {
             registry,
             conns: Slab::with_capacity(slots),
@@ -113,6 +122,9 @@ impl Core {
             deadlines: Deadlines::new(slots, &classes),
             pool: BufPool::new(config.buffer_pool_bytes),
             topics: Topics::new(slots),
+            walk: Walk::new(),
+            admission: Admission::new(config.retry_ms_min, config.retry_ms_max),
+            peak: Peak::default(),
             keys: TokenKeys::new(),
             keys_told: TokenKeys::new(),
             up: UpQueue::default(),
@@ -121,6 +133,7 @@ impl Core {
             farewell: Vec::with_capacity(1024),
             record: Vec::with_capacity(4096),
             addresses: Vec::new(),
+            now_ns: 0,
             now: 0,
             now_unix_s: 0,
             attached: 0,
@@ -158,11 +171,15 @@ impl Core {
     /// A moment for a device to come back: spread evenly over the configured range, so that those who
     /// leave together do not return together.
     pub fn retry_after_ms(&mut self) -> u32 {
-        // xorshift64: spreading needs no better randomness, and costs three shifts.
+        let (min, max) = (self.config.retry_ms_min, self.config.retry_ms_max);
+        min + (self.random() % u64::from(max.saturating_sub(min) + 1)) as u32
+    }
+
+    /// xorshift64: spreading needs no better randomness, and costs three shifts.
+    pub fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
-        let (min, max) = (self.config.retry_ms_min, self.config.retry_ms_max);
-        min + (self.random % u64::from(max.saturating_sub(min) + 1)) as u32
+        self.random
     }
 }

@@ -1,7 +1,6 @@
 //! What the dispatcher orders, done.
 
 use crate::core::Core;
-use crate::limits;
 use bus::{Attached, BusError, Down, HEARTBEATS_S};
 use conn::{Input, State};
 use metrics::WorkerMetric;
@@ -17,7 +16,10 @@ impl Core {
                 }
                 None => self.page.add(WorkerMetric::PushesStale, 1),
             },
-            Down::Fanout { app, stream, frame } => self.topics.publish(app, stream, frame),
+            Down::Fanout { app, stream, frame } => {
+                self.walk.took();
+                self.topics.publish(app, stream, frame);
+            }
             Down::Attached(attached) => self.attached(attached),
             Down::Refused { conn, reason, retry_after_ms } | Down::Kick { conn, reason, retry_after_ms } => {
                 if let Some(slot) = self.slot_of(conn) {
@@ -55,7 +57,11 @@ impl Core {
                 self.linked = true;
                 self.page.set(WorkerMetric::Linked, 1);
             }
-            Down::Admission(_) | Down::Pace { .. } => {}
+            Down::Admission(order) => {
+                self.admission.order(order, self.now_ns);
+                self.page.set(WorkerMetric::AdmissionOpen, u64::from(self.admission.is_open()));
+            }
+            Down::Pace { members_per_s } => self.walk.set_pace(members_per_s, self.now_ns),
         }
         Ok(())
     }
@@ -81,24 +87,5 @@ impl Core {
         if !a.frames.is_empty() {
             self.write(slot, a.frames);
         }
-    }
-
-    /// Serves a bounded number of members of waiting broadcasts; true when some are left.
-    pub fn walk(&mut self) -> bool {
-        let mut served = 0;
-        while served < limits::FANOUT_MEMBERS_MAX
-            && let Some(frames) = self.topics.begin_slice()
-        {
-            while served < limits::FANOUT_MEMBERS_MAX
-                && let Some(owed) = self.topics.next_owed(&frames)
-            {
-                served += 1;
-                self.page.add(WorkerMetric::PushesWritten, owed.frames as u64);
-                self.write(owed.slot as usize, &frames[owed.start..owed.end]);
-            }
-            self.topics.end_slice(frames);
-        }
-        self.page.add(WorkerMetric::FanoutMembers, served as u64);
-        self.topics.is_busy()
     }
 }

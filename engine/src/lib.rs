@@ -15,16 +15,21 @@
 //! written as they come. When the dispatcher dies, the sockets stay and are attached again to the next one.
 
 mod accept;
+mod acceptor;
+mod admission;
 mod close;
 mod core;
 mod down;
+mod give_back;
 pub mod limits;
 mod link;
 mod listen;
 mod read;
 pub mod startup;
+mod throttle;
 pub mod topics;
 mod up;
+mod walk;
 mod worker;
 mod write;
 

@@ -3,6 +3,22 @@
 
 /// Readiness events taken in one turn (`events_full_total`); the rest wait in the kernel.
 pub const EVENTS_MAX: usize = 1024;
+/// Logins let through at once after a pause, in milliseconds of the rate the dispatcher told
+/// (`refused_admission_total`),
+pub const ADMISSION_BURST_MS: u64 = 250;
+/// and at least so many.
+pub const ADMISSION_BURST_MIN: u32 = 8;
+/// An appointment is put off by up to this fraction of the wait, so that phones which count alike spread.
+pub const ADMISSION_JITTER_DIVISOR: u64 = 16;
+/// Connections above the most that a full worker takes from its backlog before it stops to listen; they live
+/// on files kept back.
+pub const BACKLOG_SPARE_MAX: usize = 64;
+/// Files kept back for each of those.
+pub const NOFILE_RESERVE_PER_SPARE: usize = 4;
+/// Hundredths of the most connections below which a worker that stopped to listen does so again.
+pub const LISTEN_AGAIN_PERCENT: usize = 98;
+/// Milliseconds between tries to listen again.
+pub const LISTEN_RETRY_MS: u64 = 500;
 /// Bytes read from one connection at a time.
 pub const READ_BYTES_MAX: usize = 64 << 10;
 /// Reads of one connection in one turn before others get theirs; the socket is read on in the next turn.
@@ -11,15 +27,21 @@ pub const READS_MAX: usize = 4;
 pub const DOWN_RECORDS_MAX: usize = 1024;
 /// Members served by a fan-out walk in one turn.
 pub const FANOUT_MEMBERS_MAX: usize = 256;
+/// Members served at once after a pause, in milliseconds of the pace the dispatcher told,
+pub const PACE_BURST_MS: u64 = 20;
+/// and at least so many.
+pub const PACE_BURST_MIN: u32 = 1;
 /// Bytes written to a member at once by a fan-out walk, unless a single frame is larger.
 pub const FANOUT_WALK_BYTES_MAX: usize = 16 << 10;
 /// Fan-out bytes that wait or are under way before the ring is left alone (`fanout_queued`); the dispatcher then
-/// finds the ring full and holds back.
+/// finds the ring full and holds back. Nor does a pace hold then (`pace_overruled_total`).
 pub const FANOUT_WAITING_BYTES_MAX: usize = 1 << 20;
 /// Topics without members whose memory is kept for the next ones; that of more is given back.
 pub const TOPICS_SPARE_MAX: usize = 64;
 /// Bytes of members and frames up to which a topic's memory is kept.
 pub const TOPIC_SPARE_BYTES_MAX: usize = 8 << 10;
+/// A stream with one in so many of the most connections as members gets room for all of them at once.
+pub const ROUND_SHARE_LARGE: usize = 16;
 /// Deadlines handled in one turn.
 pub const EXPIRED_MAX: usize = 256;
 /// Slots looked at in one turn while connections are re-attached.
@@ -47,8 +69,12 @@ const _: () =
     assert!(READ_BYTES_MAX > wire::limits::BODY_BYTES_MAX_FROM_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX);
 /// Bytes of free buffers kept for the next burst; more is given back to the system in a quiet moment.
 pub const POOL_KEEP_BYTES: usize = 256 << 10;
-/// Milliseconds after which surplus buffers are given back.
-pub const POOL_TRIM_MS: u64 = 2_000;
+/// Connections up to which a worker's tables are kept when the last one leaves.
+pub const SLOTS_KEEP: usize = 256;
+/// Records up to which the memory of the queue in front of the ring is kept.
+pub const UP_KEEP: usize = 1024;
+/// Milliseconds after which surplus memory is given back.
+pub const GIVE_BACK_MS: u64 = 2_000;
 
 const _: () = assert!(FANOUT_WALK_BYTES_MAX <= bufpool::BUFFER_BYTES_MAX);
 const _: () = assert!(

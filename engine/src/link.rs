@@ -30,6 +30,7 @@ impl Core {
         self.linked = false;
         self.keys_told = TokenKeys::new();
         self.up.link(tx);
+        self.walk.link();
         self.page.add(WorkerMetric::Relinks, 1);
         Ok(Inbox { rx, guard })
     }
@@ -39,6 +40,7 @@ impl Core {
         self.linked = false;
         self.up.unlink();
         self.topics.fence();
+        self.admission.link_lost();
         self.page.set(WorkerMetric::Linked, 0);
         self.page.add(WorkerMetric::LinkLost, 1);
         for (_, conn) in &mut self.conns {

@@ -1,7 +1,7 @@
 //! The worker's command line.
 
 use clap::Parser;
-use engine::{Config, Worker, startup};
+use engine::{Config, Worker, limits, startup};
 use settings::{Plan, Settings, Steering};
 use std::error::Error;
 use std::path::PathBuf;
@@ -10,10 +10,21 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// One arena, as there is one thread, and pages given back soon: base memory counts once per worker, and
-/// there may be hundreds.
+/// One arena, as there is one thread; no cache in front of it, as a warm worker allocates nothing; no huge
+/// pages, and pages given back soon: base memory counts once per worker, and there may be hundreds.
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static MALLOC_CONF: &[u8] = b"narenas:1,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+pub static MALLOC_CONF: &[u8] =
+    b"narenas:1,tcache:false,thp:never,metadata_thp:disabled,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
+/// Gives free pages back to the system. By itself the allocator does so only when it is asked for memory.
+fn purge_heap() {
+    // 4096 stands for all arenas.
+    let name = c"arena.4096.purge";
+    let (none, new) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: the name ends with a zero, and this command neither reads nor writes through the pointers.
+    let failed = unsafe { tikv_jemalloc_sys::mallctl(name.as_ptr(), none, std::ptr::null_mut(), new, 0) };
+    debug_assert_eq!(failed, 0, "a command the allocator knows");
+}
 
 /// One connection worker. It is normally started by `tools/moorline`.
 #[derive(Parser)]
@@ -81,5 +92,9 @@ fn config(worker: u16, settings: &Settings, plan: &Plan) -> Config {
         addresses: settings.goaway.addresses.clone(),
         bus_socket: settings.node.bus_socket(),
         seed: u64::from(std::process::id()) << 17 | u64::from(worker),
+        connections_spare: limits::BACKLOG_SPARE_MAX
+            .min(settings.worker.nofile_reserve / limits::NOFILE_RESERVE_PER_SPARE),
+        steps_out: plan.steering == Steering::Hash && startup::connections_migrate(),
+        purge: purge_heap,
     }
 }

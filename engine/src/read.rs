@@ -214,8 +214,13 @@ impl Core {
         false
     }
 
-    /// Verifies the token here, so that garbage costs the dispatcher nothing, then asks to attach.
+    /// Verifies the token here, so that garbage costs the dispatcher nothing, then asks to attach. The rate of
+    /// logins comes first: a storm is sent away before it costs a MAC each.
     fn login(&mut self, slot: usize, hello: Hello<'_>) -> bool {
+        let random = self.random();
+        if let Err(retry_after_ms) = self.admission.admit(self.now_ns, random) {
+            return self.put_off(slot, retry_after_ms);
+        }
         let claims = match self.keys.verify(hello.token, self.now_unix_s) {
             Ok(claims) => claims,
             Err(error) => {
@@ -243,6 +248,15 @@ impl Core {
             positions,
         };
         self.attach(slot, attach)
+    }
+
+    /// Sends a phone away until its appointment; always false.
+    fn put_off(&mut self, slot: usize, retry_after_ms: u32) -> bool {
+        self.page.add(WorkerMetric::RefusedAdmission, 1);
+        let reason = if self.admission.is_open() { Reason::Overload } else { Reason::ServerFull };
+        self.conns[slot].session.step(Input::End(reason));
+        self.close_with(slot, reason, retry_after_ms);
+        false
     }
 
     /// The positions of a re-attach: memberships, whose positions only the device knows.

@@ -26,6 +26,12 @@ pub fn presize_descriptors(descriptors: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the kernel hands connections that nobody has accepted to another socket of the group when their
+/// listener closes, instead of resetting them. Older kernels do not know the setting.
+pub fn connections_migrate() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv4/tcp_migrate_req").is_ok_and(|text| text.trim() == "1")
+}
+
 /// TERM and INT as a descriptor, so that they are events like any other.
 ///
 /// # Errors

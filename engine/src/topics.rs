@@ -51,6 +51,7 @@ pub struct Topics {
     fence: u64,
     waiting_bytes: usize,
     waiting_frames: usize,
+    members_max: usize,
 }
 
 impl Topics {
@@ -67,7 +68,24 @@ impl Topics {
             fence: 0,
             waiting_bytes: 0,
             waiting_frames: 0,
+            members_max,
         }
+    }
+
+    /// Frees all tables, and the numbers go on. Only without members and frames; else nothing happens.
+    pub fn release(&mut self) {
+        if !self.memberships.is_empty() || self.waiting_frames > 0 {
+            return;
+        }
+        self.index = HashMap::with_hasher(FixedState::default());
+        (self.topics, self.memberships) = (Slab::new(), Slab::new());
+        (self.spare, self.ready) = (Vec::new(), VecDeque::new());
+    }
+
+    /// Makes room again after [`Topics::release`].
+    pub fn reserve(&mut self) {
+        self.memberships.reserve(self.members_max - self.memberships.len().min(self.members_max));
+        self.spare.reserve(limits::TOPICS_SPARE_MAX - self.spare.len().min(limits::TOPICS_SPARE_MAX));
     }
 
     /// Makes the connection at `slot` a member for what is published from here on; `chain` is the
@@ -82,7 +100,7 @@ impl Topics {
             let round = spare.pop().unwrap_or_else(Round::new);
             topics.insert(Topic { key: (app, stream), round, queued: false }) as u32
         });
-        let place = self.topics[at as usize].round.add(slot, self.number);
+        let place = self.topics[at as usize].round.add(slot, self.number, self.members_max);
         *chain = self.memberships.insert(Membership { topic: at, place, next: *chain }) as u32;
     }
 

@@ -66,6 +66,18 @@ impl UpQueue {
         ring.publish().map(|_| ())
     }
 
+    /// Whether an overload left memory behind.
+    pub fn has_surplus(&self) -> bool {
+        self.waiting.is_empty() && self.waiting.capacity() > limits::UP_KEEP
+    }
+
+    /// Gives that memory back.
+    pub fn give_back(&mut self) {
+        if self.has_surplus() {
+            self.waiting = VecDeque::new();
+        }
+    }
+
     /// Records that wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

@@ -1,15 +1,14 @@
 //! The loop.
 
-use crate::accept::Accepted;
+use crate::acceptor::{Acceptor, LISTENER};
 use crate::core::Core;
 use crate::limits;
 use crate::link::Inbox;
-use crate::listen::{ListenError, listen};
+use crate::listen::ListenError;
 use crate::startup;
 use bus::Down;
 use metrics::{Page, WorkerMetric};
 use mio::event::Event;
-use mio::net::TcpListener;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::signalfd::SignalFd;
@@ -57,9 +56,22 @@ pub struct Config {
     pub bus_socket: PathBuf,
     /// Seed of the spread of retry moments.
     pub seed: u64,
+    /// Connections above the most that a full worker takes from its backlog before it leaves the others to
+    /// other workers.
+    pub connections_spare: usize,
+    /// Whether it may stop to listen when full: the kernel moves what waits to other workers, and the hash
+    /// picks them.
+    pub steps_out: bool,
+    /// Gives free pages of the heap back to the system; called in a quiet moment after a peak.
+    pub purge: fn(),
 }
 
 impl Config {
+    /// Slots for connections: none is ever added, so nothing ever has to be copied.
+    pub fn slots(&self) -> usize {
+        self.connections_max + self.connections_spare + 1
+    }
+
     /// Silence after which a phone with this agreed heartbeat is given up, in milliseconds.
     pub fn heartbeat_deadline_ms(&self, heartbeat_s: u16) -> u64 {
         u64::from(heartbeat_s) * 1500 + self.heartbeat_slack_ms
@@ -80,7 +92,6 @@ pub enum WorkerError {
     Page(#[from] shmring::RingError),
 }
 
-const LISTENER: Token = Token(0);
 const BUS_SOCKET: Token = Token(1);
 const BUS_BELL: Token = Token(2);
 const SIGNALS: Token = Token(3);
@@ -91,10 +102,7 @@ pub struct Worker {
     events: Events,
     core: Core,
     signals: SignalFd,
-    listener: Option<TcpListener>,
-    /// Whether the backlog may hold connections that epoll will not tell of again.
-    accept_now: bool,
-    accept_at: Option<Instant>,
+    acceptor: Acceptor,
     inbox: Option<Inbox>,
     relink_at: Option<Instant>,
     relink_ms: u64,
@@ -102,8 +110,10 @@ pub struct Worker {
     reattach: Option<usize>,
     /// Next slot to send away.
     drain: Option<usize>,
-    /// When surplus buffers are given back.
-    trim_at: Option<Instant>,
+    /// The drain has begun.
+    drained: bool,
+    /// When surplus memory is given back.
+    give_back_at: Option<Instant>,
     /// Work is left over from this turn: do not sleep.
     busy: bool,
     started: Instant,
@@ -125,15 +135,14 @@ impl Worker {
             events: Events::with_capacity(limits::EVENTS_MAX),
             core,
             signals,
-            listener: None,
-            accept_now: false,
-            accept_at: None,
+            acceptor: Acceptor::default(),
             inbox: None,
             relink_at: Some(now),
             relink_ms: limits::RELINK_MS_MIN,
             reattach: None,
             drain: None,
-            trim_at: None,
+            drained: false,
+            give_back_at: None,
             busy: false,
             started: now,
         })
@@ -153,18 +162,20 @@ impl Worker {
     fn turn(&mut self) -> Result<bool, WorkerError> {
         self.wait()?;
         self.core.page.add(WorkerMetric::Turns, 1);
-        self.core.now = (self.started.elapsed().as_millis() as u64 / limits::TICK_MS) as u32;
+        self.core.now_ns = self.started.elapsed().as_nanos() as u64;
+        self.core.now = (self.core.now_ns / (limits::TICK_MS * 1_000_000)) as u32;
         self.core.now_unix_s = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs());
         self.busy = false;
         self.handle_events()?;
         self.busy |= self.core.read_on();
-        self.accept()?;
         self.relink()?;
         self.take_orders()?;
         self.busy |= self.core.walk();
         self.busy |= self.core.expire();
+        // Behind all that changes whether there is room.
+        self.accept();
         self.progress();
-        self.trim();
+        self.give_back();
         self.tell();
         Ok(self.core.draining && self.drain.is_none() && self.core.conns.is_empty())
     }
@@ -196,8 +207,9 @@ impl Worker {
             .map(|due| self.started + Duration::from_millis(limits::TICK_MS) * due);
         let ring = (self.core.up.waiting() > 0)
             .then(|| Instant::now() + Duration::from_millis(limits::RING_RETRY_MS));
-        let soonest =
-            [deadline, ring, self.relink_at, self.accept_at, self.trim_at].into_iter().flatten().min()?;
+        let walk = self.core.walk_due_ns().map(|due| self.started + Duration::from_nanos(due));
+        let rest = [self.relink_at, self.acceptor.due(), self.give_back_at];
+        let soonest = [deadline, ring, walk].into_iter().chain(rest).flatten().min()?;
         // epoll counts whole milliseconds: round up, or the last one is spent spinning.
         Some(soonest.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -208,7 +220,7 @@ impl Worker {
         for event in &events {
             count += 1;
             match event.token() {
-                LISTENER => self.accept_now = true,
+                LISTENER => self.acceptor.ready(),
                 BUS_BELL => {}
                 BUS_SOCKET => {
                     if self.inbox.as_ref().is_some_and(|i| i.guard.is_closed()) {
@@ -242,34 +254,11 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self) -> Result<(), WorkerError> {
-        if self.accept_at.is_some_and(|at| at <= Instant::now()) {
-            (self.accept_at, self.accept_now) = (None, true);
+    fn accept(&mut self) {
+        self.busy |= self.acceptor.turn(&mut self.core);
+        if self.core.draining && self.drain.is_none() && !self.acceptor.is_listening() && !self.drained {
+            (self.drain, self.drained) = (Some(0), true);
         }
-        let (true, Some(listener)) = (self.accept_now, &self.listener) else { return Ok(()) };
-        let accepted = self.core.accept(listener);
-        self.accept_now = accepted == Accepted::More;
-        self.busy |= self.accept_now;
-        if accepted == Accepted::Paused {
-            self.accept_at = Some(Instant::now() + Duration::from_millis(limits::ACCEPT_RETRY_MS));
-        }
-        // In a drain the backlog is emptied before the socket closes: closing it resets whoever waits in it.
-        if self.core.draining && !self.accept_now {
-            self.listener = None;
-            self.accept_at = None;
-            self.drain = Some(0);
-        }
-        Ok(())
-    }
-
-    /// Starts to listen, once the dispatcher has told the token keys.
-    fn listen(&mut self) -> Result<(), WorkerError> {
-        let config = &self.core.config;
-        let mut listener = listen(config.listen, config.backlog, config.by_cpu)?;
-        self.poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        println!("ready listen={}", listener.local_addr()?);
-        self.listener = Some(listener);
-        Ok(())
     }
 
     fn relink(&mut self) -> Result<(), WorkerError> {
@@ -324,8 +313,8 @@ impl Worker {
         } else if linked {
             self.reattach = Some(0);
             self.relink_ms = limits::RELINK_MS_MIN;
-            if self.listener.is_none() && !self.core.draining {
-                self.listen()?;
+            if self.acceptor.is_new() && !self.core.draining {
+                self.acceptor.open(&self.core)?;
             }
         }
         Ok(())
@@ -343,17 +332,18 @@ impl Worker {
         }
     }
 
-    /// Gives surplus buffers back some time after a storm, so that memory returns to what it was before.
-    fn trim(&mut self) {
-        let stats = self.core.pool.stats();
-        let surplus = stats.held_bytes - stats.in_use_bytes > limits::POOL_KEEP_BYTES;
-        match self.trim_at {
+    /// Gives memory back some time after a storm, so that it returns to what it was before.
+    fn give_back(&mut self) {
+        self.core.note_peak();
+        match self.give_back_at {
             Some(at) if at <= Instant::now() => {
-                self.core.pool.trim(limits::POOL_KEEP_BYTES);
-                self.trim_at = None;
+                if self.core.has_surplus() {
+                    self.core.give_back();
+                }
+                self.give_back_at = None;
             }
-            None if surplus => {
-                self.trim_at = Some(Instant::now() + Duration::from_millis(limits::POOL_TRIM_MS))
+            None if self.core.has_surplus() => {
+                self.give_back_at = Some(Instant::now() + Duration::from_millis(limits::GIVE_BACK_MS))
             }
             _ => {}
         }
@@ -378,10 +368,7 @@ impl Worker {
     fn stop(&mut self) -> Result<(), WorkerError> {
         while self.signals.read_signal().map_err(io::Error::from)?.is_some() {
             self.core.draining = true;
-            self.accept_now = true;
-            if self.listener.is_none() {
-                self.drain = Some(0);
-            }
+            self.acceptor.ready();
         }
         Ok(())
     }

@@ -88,6 +88,9 @@ fn config(bus_socket: PathBuf, listen: SocketAddr) -> Config {
         addresses: vec!["10.0.0.1:7070".to_owned()],
         bus_socket,
         seed: 1,
+        connections_spare: 16,
+        steps_out: false,
+        purge: || {},
     }
 }
 

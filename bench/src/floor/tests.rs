@@ -7,7 +7,7 @@ use flooder::payload::{self, Stamp};
 use flooder::{Device, Fleet, FleetConfig, PingLoad};
 
 use super::order::Reply;
-use super::{ALL, Floor, Order, run, token_of};
+use super::{ALL, Floor, Order, Place, run, token_of};
 
 const PHONES: u32 = 50;
 const PAYLOAD_BYTES: usize = 64;
@@ -27,8 +27,8 @@ fn stamp(index: u64, target: u64) -> impl FnOnce(&mut Vec<u8>) {
 fn phones_take_the_floor_for_a_server() {
     let (mut orders, theirs) = UnixStream::pair().unwrap();
     orders.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let floor = Floor::new(theirs).unwrap();
-    let address = floor.listener.local_addr().unwrap();
+    let floor = Floor::new(theirs, Place::default()).unwrap();
+    let address = floor.address().unwrap();
     let floor = thread::spawn(move || run(floor));
     let deadline = Instant::now() + Duration::from_secs(30);
 

@@ -2,6 +2,9 @@
 
 use super::copy::copy;
 use super::*;
+use crate::command::Command;
+use crate::fanout::{FanoutStatus, State};
+use crossbeam::channel::Receiver;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use store::{BackupReport, Commit, Disk, DiskOptions, Event, Inspect, Log, Space, StoreError};
@@ -55,7 +58,16 @@ impl Place {
     }
 
     fn admin(&self, backup: Option<Backup>) -> Admin {
-        Admin::new(Arc::new(Status::default()), &self.state(), backup)
+        self.admin_of(backup).0
+    }
+
+    /// The same, and the queue that a hub would read.
+    fn admin_of(&self, backup: Option<Backup>) -> (Admin, Receiver<Command>) {
+        let status = Arc::new(Status::default());
+        let poll = mio::Poll::new().expect("a poll");
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+        let (hand, commands) = Hand::new(waker, Arc::clone(&status));
+        (Admin::new(status, &self.state(), backup, hand), commands)
     }
 }
 
@@ -246,4 +258,47 @@ fn the_socket_is_its_owners_and_replaces_what_was_left() {
         let lost = Admin::listen(&place.0.join("gone")).expect_err("no such directory");
         assert!(lost.to_string().contains("gone/admin.sock"), "{lost}");
     });
+}
+
+#[test]
+fn orders_about_broadcasts_reach_the_hub_and_its_answer_comes_back() {
+    let place = Place::new();
+    let (admin, commands) = place.admin_of(None);
+    let status = FanoutStatus {
+        state: State::PausedByOperator,
+        per_s: 7,
+        walkers: 1,
+        walkers_max: 16,
+        links: 3,
+        links_behind: 2,
+        members_served: 10,
+        members_to_go: 20,
+        memory_bytes: 0,
+        memory_budget_bytes: 1 << 20,
+    };
+    let told = status.clone();
+    let hub = std::thread::spawn(move || {
+        let mut orders = Vec::new();
+        while let Ok(Command::Fanout(order, to)) = commands.recv_timeout(LONG) {
+            orders.push(order);
+            to.send(told.clone()).expect("somebody waits for it");
+            if orders.len() == 4 {
+                break;
+            }
+        }
+        orders
+    });
+    let text = b"{\"fanout\":\"status\"}\n{\"fanout\":\"pause\"}\n{\"fanout\":\"resume\"}\n{\"fanout\":{\"pace\":7}}\n";
+    let answers = ask(&place, admin, text);
+    assert_eq!(hub.join().expect("it ends"), [Order::Status, Order::Pause, Order::Resume, Order::Pace(7)]);
+    assert_eq!(answers.len(), 4, "{answers:?}");
+    for answer in answers {
+        assert_eq!(answer["ok"], serde_json::to_value(&status).expect("JSON"));
+        assert_eq!(answer["ok"]["state"], "paused_by_operator");
+    }
+    let (admin, commands) = place.admin_of(None);
+    drop(commands);
+    let answers =
+        ask(&place, admin, b"{\"fanout\":\"status\"}\n{\"fanout\":{\"pace\":-1}}\n{\"fanout\":\"stop\"}\n");
+    assert!(answers.len() == 3 && answers.iter().all(|a| a["error"].is_string()), "{answers:?}");
 }

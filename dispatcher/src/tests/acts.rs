@@ -44,6 +44,8 @@ const ACTS: &[Act] = &[
     (1, "register", register),
     (2, "stale detach", stale_detach),
     (4, "a worker stalls", stall),
+    (2, "an operator orders", World::order),
+    (2, "memory changes", World::change_memory),
     (3, "another pace", pace),
 ];
 
@@ -65,6 +67,7 @@ const MEANWHILE: &[fn(&mut World)] = &[
     drain,
     walk,
     walk,
+    walked,
     read,
     read,
     read,
@@ -72,6 +75,7 @@ const MEANWHILE: &[fn(&mut World)] = &[
     ack,
     expire,
     sweep,
+    World::regulate,
     World::disk_answers,
     World::disk_answers,
     World::turn_store,
@@ -108,6 +112,7 @@ impl World {
             self.turn_store();
         }
         self.turn();
+        self.see_held();
         self.check();
     }
 }
@@ -168,6 +173,12 @@ fn drain(world: &mut World) {
 fn walk(world: &mut World) {
     let w = world.any_worker();
     world.workers[w].walk();
+}
+
+/// Sometimes long after the walk.
+fn walked(world: &mut World) {
+    let w = world.any_worker();
+    world.workers[w].tell_walked();
 }
 
 fn read(world: &mut World) {

@@ -234,6 +234,7 @@ fn what_a_full_ring_refused_is_sent_when_there_is_room() {
     let number = world.workers[0].number;
     let nobody = ConnId { slot: 9, generation: 9 };
     while world.core.link(number).expect("living").push(nobody, &[0; 64], &[]).is_ok() {}
+    while world.core.link(number).expect("living").push(nobody, &[], &[]).is_ok() {}
     let waits = submit(&mut world, Target::Device(device), HOUR).expect("accepted");
     assert_eq!((counts(&mut world, waits.id).waiting, world.core.routes[handle].inbox_sent()), (1, 0));
     world.turn();

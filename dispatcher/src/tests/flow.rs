@@ -4,9 +4,8 @@ use super::device::{Said, offer};
 use super::setup::ring;
 use super::worker::Ended;
 use super::world::World;
-use crate::core::LinkSlot;
 use crate::link::Link;
-use bus::{Down, Up};
+use bus::Up;
 use rand::Rng;
 use route::{Handle, Place};
 use store::Stream;
@@ -16,16 +15,9 @@ impl World {
     /// A worker offers the hub a new ring, as `hub.rs` takes it.
     pub fn connect(&mut self, w: usize) {
         let (tx, rx) = ring();
-        let links = &mut self.core.links;
-        let number = links.iter().position(|slot| matches!(slot, LinkSlot::Free)).unwrap_or(links.len());
-        if number == links.len() {
-            links.push(LinkSlot::Free);
-        }
-        let mut link = Link::new(offer(w), self.page.clone(), tx);
-        link.tell(Down::Linked);
-        links[number] = LinkSlot::Live(Box::new(link));
-        self.core.publish_pages();
-        self.workers[w].connect(rx, number as u16);
+        let number = self.core.free_link().expect("there are few");
+        self.core.add_link(number, Link::new(offer(w), self.page.clone(), tx));
+        self.workers[w].connect(rx, number);
     }
 
     /// The hub takes some records of a worker; how many there were.
@@ -123,16 +115,10 @@ impl World {
 
     /// One turn of the hub without its records: full rings, and what was sent is shown; whether more is to do.
     pub fn turn(&mut self) -> bool {
-        let mut more = false;
-        for number in 0..self.core.links.len() as u16 {
-            more |= self.core.serve_link(number);
-            let Some(link) = self.core.link(number) else { continue };
-            link.publish();
-            let full = link.take_full();
-            self.seen.add(&[("ring full", full)]);
-            assert!(!link.is_broken(), "link {number} is broken");
-        }
-        more
+        let served = self.core.serve_links();
+        self.seen.add(&[("ring full", served.full)]);
+        assert!(served.broken.is_empty(), "links {:?} are broken", served.broken);
+        served.more
     }
 
     /// A device logs in at a worker; what it had before is left behind.

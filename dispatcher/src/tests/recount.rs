@@ -36,6 +36,7 @@ pub fn check(world: &World) {
     assert_eq!(core.online, online as u64, "devices online");
     check_members(core);
     check_catchups(core);
+    world.check_walkers();
     let kept = kept(world);
     check_usage(world, &kept);
     check_staged(world);

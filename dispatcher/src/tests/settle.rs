@@ -41,6 +41,7 @@ impl World {
         (0..self.left.len()).for_each(|_| notice_left(self));
         moved |= self.core.sweep();
         self.core.expire();
+        moved |= self.calm();
         if self.is_store_down() {
             self.core.now_ms += RETRY_MS;
             moved = true;
@@ -67,6 +68,7 @@ impl World {
             while self.workers[w].walk() {
                 moved = true;
             }
+            moved |= self.workers[w].tell_walked();
         }
         self.endings();
         for device in 0..self.devices.len() {

@@ -42,6 +42,9 @@ impl Setup {
         settings.push.ack_every = 1;
         settings.store.receipts_max = *pick(rng, &[1_000_000, 1_000_000, 30]);
         settings.store.idempotency_keys_max = *pick(rng, &[1000, 1000, 3]);
+        settings.fanout.walkers_max = *pick(rng, &[0, 1, 1, 2]);
+        settings.fanout.per_s = *pick(rng, &[0, 0, 1000]);
+        settings.admission.attaches_per_s = *pick(rng, &[0, 10]);
         limit(&mut settings, rng);
         // The registry syncs each fact: in memory that costs nothing.
         let memory = PathBuf::from("/dev/shm");
@@ -123,10 +126,15 @@ pub fn pick<'a, T>(rng: &mut SmallRng, from: &'a [T]) -> &'a T {
 
 /// Both ends of a small ring in this process.
 pub fn ring() -> (Producer, Consumer) {
-    let config = RingConfig { capacity_bytes: RING_BYTES };
+    ring_of(RING_BYTES)
+}
+
+/// The same, of so many bytes.
+pub fn ring_of(capacity_bytes: usize) -> (Producer, Consumer) {
+    let config = RingConfig { capacity_bytes };
     let ours = Segment::create("sim-down", &config).expect("a segment");
     let fd = ours.fd().try_clone_to_owned().expect("a descriptor");
-    let theirs = Segment::attach(fd, RING_BYTES).expect("the same segment");
+    let theirs = Segment::attach(fd, capacity_bytes).expect("the same segment");
     let bell = Doorbell::create().expect("a doorbell");
     let rx = theirs.into_consumer(bell.try_clone().expect("the same doorbell"));
     (ours.into_producer(bell), rx)

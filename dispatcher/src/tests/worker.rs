@@ -2,7 +2,7 @@
 //! fan-outs some time after their record, to those who were members when the record came.
 
 use super::device::Said;
-use bus::{Attach, Attached, Down, Up};
+use bus::{Admission, Attach, Attached, Down, Up};
 use shmring::Consumer;
 use std::collections::{BTreeMap, VecDeque};
 use wire::{AppId, ConnId, DeviceId, Epoch, Position, Positions, Reason, StreamId};
@@ -69,6 +69,13 @@ pub struct Worker {
     /// they are attached again.
     fence: u64,
     pub ended: Vec<Ended>,
+    /// Fan-outs of this link that were taken, and with how many of them it has said that it walked.
+    taken: u32,
+    told: u32,
+    /// The dispatcher has told it to serve no members.
+    pub is_paused: bool,
+    /// What it was told last of who may log in.
+    pub admission: Option<Admission>,
     /// Records are left in the ring for so many steps.
     pub stalled: u32,
 }
@@ -164,6 +171,7 @@ impl Worker {
     pub fn connect(&mut self, rx: Consumer, number: u16) {
         self.link += 1;
         (self.rx, self.number, self.cut, self.linked) = (Some(rx), number, false, false);
+        (self.taken, self.told) = (0, 0);
     }
 
     /// The dispatcher is gone; no device is told.
@@ -220,11 +228,13 @@ impl Worker {
             }
             Down::Fanout { app, stream, frame } => {
                 self.frame_number += 1;
+                self.taken = self.taken.wrapping_add(1);
                 let (number, key) = (self.frame_number, (app, stream));
                 self.frames.push_back(Waiting { number, key, frame: frame.to_vec() });
             }
             Down::Attached(attached) => self.attached(attached),
-            Down::Admission(_) | Down::Pace { .. } => {}
+            Down::Admission(admission) => self.admission = Some(admission),
+            Down::Pace { members_per_s } => self.is_paused = members_per_s == 0,
             Down::Refused { conn, reason, .. } | Down::Kick { conn, reason, .. } => {
                 if let Some(slot) = self.slot_of(conn) {
                     self.close(slot, reason);
@@ -275,6 +285,9 @@ impl Worker {
 
     /// Gives the frames that wait for the members of one stream to them; false when none wait.
     pub fn walk(&mut self) -> bool {
+        if self.is_paused {
+            return false;
+        }
         let Some(key) = self.frames.front().map(|f| f.key) else { return false };
         let (now, later) = self.frames.drain(..).partition(|f| f.key == key);
         self.frames = later;
@@ -287,6 +300,21 @@ impl Worker {
                 }
             }
         }
+        true
+    }
+
+    /// Whether it has fan-outs of this link to walk with, and may.
+    pub fn walks(&self) -> bool {
+        !self.is_paused && self.frames.iter().any(|f| f.number > self.fence)
+    }
+
+    /// Says that it has walked with all it has taken; false when there is nothing to say.
+    pub fn tell_walked(&mut self) -> bool {
+        if !self.linked || !self.frames.is_empty() || self.told == self.taken {
+            return false;
+        }
+        self.told = self.taken;
+        self.up.push_back(Up::Walked { fanouts: self.told }.to_bytes());
         true
     }
 

@@ -231,6 +231,7 @@ impl World {
         self.ledger.check_complete(epoch, self.core.now_ms);
         self.check_topic_names();
         assert!(self.core.catchups.is_empty(), "everybody has caught up");
+        self.check_nobody_walks();
         assert!(
             self.journal.staged().all(|op| !matches!(op, Op::Message(_) | Op::Call(_))),
             "all is settled"

@@ -173,6 +173,18 @@ impl Deadlines {
         Some(Expired { slot, generation, class })
     }
 
+    /// Frees the memory of all slots. Only when nothing is armed; else nothing happens.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            self.entries = Vec::new();
+        }
+    }
+
+    /// Reserves address space for all slots again after [`Deadlines::release`].
+    pub fn reserve(&mut self) {
+        self.entries.reserve_exact(self.slots_max - self.entries.len());
+    }
+
     /// Slots armed, over all classes.
     pub fn len(&self) -> usize {
         self.armed

@@ -156,3 +156,19 @@ fn a_slot_out_of_range_is_the_callers_mistake() {
     let result = std::panic::catch_unwind(|| Deadlines::new(4, &[10]).arm(4, 0, 0, 0));
     assert!(result.is_err());
 }
+
+#[test]
+fn released_memory_is_had_again_and_what_is_armed_is_never_released() {
+    let mut deadlines = Deadlines::new(1000, &[10]);
+    deadlines.arm(999, 1, 0, 0);
+    deadlines.release();
+    assert!(deadlines.is_armed(999) && deadlines.entries.len() == 1000);
+    deadlines.cancel(999);
+    deadlines.release();
+    assert_eq!(deadlines.entries.capacity(), 0);
+    assert_eq!((deadlines.next_due(), deadlines.pop_expired(100)), (None, None));
+    deadlines.reserve();
+    assert!(deadlines.entries.capacity() >= 1000);
+    deadlines.arm(7, 2, 0, 100);
+    assert_eq!(deadlines.pop_expired(110), Some(Expired { slot: 7, generation: 2, class: 0 }));
+}

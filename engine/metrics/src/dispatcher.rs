@@ -34,6 +34,11 @@ super::metrics! {
     Refused Counter "messages_refused_total" "Messages refused over HTTP by the store or a queue.";
     Dispatched Counter "pushes_dispatched_total" "Pushes put into a worker's ring for one device.";
     Fanouts Counter "fanouts_total" "Broadcast records put into workers' rings.";
+    FanoutsDropped Counter "fanouts_dropped_total" "Transient broadcast records given up as their worker could take no more.";
+    FanoutWalkers Gauge "fanout_walkers" "Workers that serve members of broadcasts now.";
+    FanoutBehind Gauge "fanout_behind_links" "Workers that still lack broadcasts: it is not their turn, or their ring is full.";
+    FanoutPaused Gauge "fanout_paused" "Whether broadcasts pause: 0 no, 1 an operator's order, 2 the memory budget.";
+    FanoutPauses Counter "fanout_memory_pauses_total" "Times broadcasts paused as waiting bytes met their budget.";
     Acked Counter "targets_acked_total" "Targets acknowledged by their device.";
     Expired Counter "targets_expired_total" "Targets whose message expired first.";
     Dropped Counter "targets_dropped_total" "Targets dropped: revoked, unsubscribed, or over a limit.";
@@ -47,6 +52,17 @@ super::metrics! {
     LinkRefused Counter "link_refused_total" "Links refused or dropped because a record was nonsense.";
     WorkersLost Counter "workers_lost_total" "Links to workers that ended.";
     Turns Counter "hub_turns_total" "Turns of the hub's event loop.";
+    Connections Gauge "connections" "Connections of all linked workers, by their own count.";
+    KernelSockets Gauge "kernel_sockets" "TCP sockets in use in this network namespace, by the kernel's count: listeners and API calls are among them.";
+    KernelOrphans Gauge "kernel_orphans" "TCP sockets of the machine that no process has any more and the kernel still keeps.";
+    KernelBufferBytes Gauge "kernel_buffer_bytes" "Bytes of the machine's TCP buffers, in whole pages.";
+    KernelSocketBytes Gauge "kernel_socket_bytes" "Bytes of the machine's kernel caches for sockets, files and epoll, whoever uses them; 0 where they cannot be read.";
+    UserBytes Gauge "user_bytes" "Memory of the dispatcher and of all linked workers, shared pages in parts (PSS).";
+    UserBytesPerConnection Gauge "user_bytes_per_connection" "The same for each connection.";
+    KernelBytesPerConnection Gauge "kernel_bytes_per_connection" "Kernel buffers and caches, the whole machine's, for each connection; 0 where the caches cannot be read.";
+    MemoryAvailable Gauge "memory_available_bytes" "Memory that the machine can still give.";
+    AdmissionOpen Gauge "admission_open" "1 while phones may log in, 0 while memory is short.";
+    AdmissionClosed Counter "admission_closed_total" "Times memory ran short and nobody was let in.";
     ApiQueueFull Counter "api_queue_full_total" "HTTP calls refused because the hub's queue was full.";
 }
 

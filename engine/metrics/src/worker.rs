@@ -10,6 +10,10 @@ super::metrics! {
     Accepted Counter "accepted_total" "Connections accepted.";
     AcceptPaused Counter "accept_paused_total" "Times accepting stopped because descriptors ran out.";
     RefusedFull Counter "refused_full_total" "Connections turned away because the worker is full.";
+    RefusedAdmission Counter "refused_admission_total" "Phones sent away because logins are paced, or stopped while memory is short.";
+    AdmissionOpen Gauge "admission_open" "1 while logins are let through, at a rate or without one; 0 while memory is short.";
+    Listening Gauge "listening" "1 while this worker takes new phones; 0 before its first link, while full and others are not, and in a drain.";
+    SteppedOut Counter "stepped_out_total" "Times a full worker left new phones to others.";
     HellosVerified Counter "hellos_verified_total" "Hellos with a genuine token.";
     HellosRefused Counter "hellos_refused_total" "Hellos refused by the worker without asking the dispatcher.";
     FramesIn Counter "frames_in_total" "Frames received from devices.";
@@ -20,6 +24,7 @@ super::metrics! {
     PushesStale Counter "pushes_stale_total" "Pushes for connections that were already gone; they stay stored.";
     FanoutMembers Counter "fanout_members_total" "Members served with broadcast frames, one write each.";
     FanoutQueued Gauge "fanout_queued" "Fan-out frames that some member has yet to get.";
+    PaceOverruled Counter "pace_overruled_total" "Turns in which fan-outs went faster than told, as they kept the ring from being read.";
     Pings Counter "pings_total" "Heartbeats answered.";
     Acks Counter "acks_total" "Acknowledgements forwarded.";
     Buffered Gauge "buffered_bytes" "Bytes of buffers lent to connections.";

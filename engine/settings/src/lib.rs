@@ -34,8 +34,8 @@ pub use plan::{Plan, WORKERS_MAX, cores, plan};
 pub use sample::{describe, sample_toml};
 pub use section::KeyDoc;
 pub use sections::{
-    Api, Durability, Goaway, Heartbeat, Node, Push, Steering, Store, StoreKind, Supervisor, Token,
-    WaitingPolicy, Worker,
+    Admission, Api, Durability, Fanout, Goaway, Heartbeat, Node, Push, Steering, Store, StoreKind,
+    Supervisor, Token, WaitingPolicy, Worker,
 };
 
 use section::Section;
@@ -53,6 +53,10 @@ pub struct Settings {
     pub heartbeat: Heartbeat,
     /// `[push]`
     pub push: Push,
+    /// `[admission]`
+    pub admission: Admission,
+    /// `[fanout]`
+    pub fanout: Fanout,
     /// `[store]`
     pub store: Store,
     /// `[api]`
@@ -88,12 +92,14 @@ impl Settings {
         read::read(text, file_name, [])
     }
 
-    fn sections(&self) -> [&dyn Section; 9] {
+    fn sections(&self) -> [&dyn Section; 11] {
         [
             &self.node,
             &self.worker,
             &self.heartbeat,
             &self.push,
+            &self.admission,
+            &self.fanout,
             &self.store,
             &self.api,
             &self.token,
@@ -107,11 +113,13 @@ impl Settings {
     }
 
     fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let sections: [&mut dyn Section; 9] = [
+        let sections: [&mut dyn Section; 11] = [
             &mut self.node,
             &mut self.worker,
             &mut self.heartbeat,
             &mut self.push,
+            &mut self.admission,
+            &mut self.fanout,
             &mut self.store,
             &mut self.api,
             &mut self.token,

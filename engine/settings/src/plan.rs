@@ -5,10 +5,11 @@ use crate::{Settings, Steering};
 /// Workers at most, whatever the arithmetic asks for: each has two rings and a descriptor table of its own.
 pub const WORKERS_MAX: usize = 1024;
 
-/// Workers up to which a ring is large where its size is automatic.
-const LARGE_RING_WORKERS_MAX: usize = 16;
-const LARGE_RING_KIB: usize = 1024;
-const SMALL_RING_KIB: usize = 256;
+/// Ring sizes where they are automatic: up to so many workers, so many KiB. All rings of a node together stay
+/// near the same size.
+const RING_KIB: [(usize, usize); 3] = [(16, 1024), (64, 256), (usize::MAX, 64)];
+/// Payloads that a ring has to hold.
+pub(crate) const RING_PAYLOADS_MIN: usize = 4;
 
 /// Cores this process may use.
 pub fn cores() -> usize {
@@ -42,7 +43,8 @@ pub struct Plan {
 /// connections per worker = min(worker.connections_max if set, nofile - worker.nofile_reserve)
 /// workers                = worker.count if set, else
 ///                          max(cores, ceil(worker.target_connections / connections per worker))
-/// ring                   = worker.ring_kib if set, else 1 MiB up to 16 workers, 256 KiB beyond
+/// ring                   = worker.ring_kib if set, else 1 MiB up to 16 workers, 256 KiB up to 64, 64 KiB beyond,
+///                          and at least four times push.payload_bytes_max
 /// steering               = worker.steering if set, else by CPU where workers = cores, pinned, and off loopback,
 ///                          else by hash
 /// ```
@@ -96,11 +98,12 @@ fn connections_per_worker(settings: &Settings, nofile: u64, warnings: &mut Vec<S
 }
 
 fn ring_kib(settings: &Settings, workers: usize) -> usize {
-    match settings.worker.ring_kib {
-        0 if workers <= LARGE_RING_WORKERS_MAX => LARGE_RING_KIB,
-        0 => SMALL_RING_KIB,
-        kib => kib,
+    if settings.worker.ring_kib > 0 {
+        return settings.worker.ring_kib;
     }
+    let by_workers = RING_KIB.iter().find(|(up_to, _)| workers <= *up_to).map_or(1024, |(_, kib)| *kib);
+    let by_payload = (RING_PAYLOADS_MIN * settings.push.payload_bytes_max).next_power_of_two() / 1024;
+    by_workers.max(by_payload)
 }
 
 fn steering(settings: &Settings, workers: usize, cores: usize, warnings: &mut Vec<String>) -> Steering {

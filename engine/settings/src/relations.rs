@@ -1,5 +1,6 @@
 //! What must hold between values that are each within their own range.
 
+use crate::plan::RING_PAYLOADS_MIN;
 use crate::{Settings, Steering};
 
 /// More than what stands in front of a payload on the wire.
@@ -96,7 +97,7 @@ fn worker(settings: &Settings, require: &mut Require<'_>) {
         "no size a ring can have; give 0 (automatic) or a power of two from 64 to 65536".to_owned(),
     );
     require(
-        ring_kib == 0 || ring_kib * 1024 >= 4 * settings.push.payload_bytes_max,
+        ring_kib == 0 || ring_kib * 1024 >= RING_PAYLOADS_MIN * settings.push.payload_bytes_max,
         &[("worker", "ring_kib"), ("push", "payload_bytes_max")],
         format!(
             "a ring must hold four payloads of {} bytes; raise worker.ring_kib, or give 0 (automatic)",

@@ -24,8 +24,19 @@ fn more_workers_where_files_are_few() {
     let plan = plan(&settings("worker.target_connections = 4_000_000"), 20_000, 2);
     assert_eq!((plan.workers, plan.connections_max_per_worker), (203, 19_800));
     assert!(plan.connections_max() >= 4_000_000);
-    assert_eq!((plan.steering, plan.ring_bytes), (Steering::Hash, 256 << 10));
+    assert_eq!((plan.steering, plan.ring_bytes), (Steering::Hash, 64 << 10));
     assert_eq!(plan.warnings, [""; 0]);
+}
+
+#[test]
+fn rings_shrink_as_workers_become_many_but_hold_four_payloads() {
+    let ring = |count: usize, payload: usize| {
+        let text = format!("worker.count = {count}\npush.payload_bytes_max = {payload}");
+        plan(&settings(&text), 20_000, 2).ring_bytes >> 10
+    };
+    assert_eq!([16, 17, 64, 65, 1024].map(|count| ring(count, 4096)), [1024, 256, 256, 64, 64]);
+    assert_eq!([16, 64, 65].map(|count| ring(count, 64_000)), [1024, 256, 256]);
+    assert_eq!(ring(65, 20_000), 128);
 }
 
 #[test]

@@ -101,14 +101,14 @@ impl Round {
         self.cursor = 0;
     }
 
-    /// Adds a member for frames numbered above `joined`; returns its place.
-    pub fn add(&mut self, slot: u32, joined: u64) -> u32 {
+    /// Adds a member for frames numbered above `joined`; returns its place. There will be about `members_max`
+    /// at most.
+    pub fn add(&mut self, slot: u32, joined: u64, members_max: usize) -> u32 {
         let member = Member { slot, joined };
         self.live += 1;
         if self.vacant == NO_PLACE {
             if self.members.len() == self.members.capacity() {
-                // By an eighth: doubling would at its worst cost each member its place twice.
-                self.members.reserve_exact(self.members.len() / 8 + 16);
+                self.members.reserve_exact(growth(self.members.len(), members_max));
             }
             self.members.push(member);
             return (self.members.len() - 1) as u32;
@@ -219,5 +219,16 @@ impl Round {
     /// Where the frame with this index begins, or all frames end.
     fn start_of(&self, at: usize) -> usize {
         self.marks.get(at).map_or(self.frames.len(), |mark| mark.start)
+    }
+}
+
+/// Places to add to `len`: an eighth, as doubling would at its worst cost each member its place twice. A stream
+/// that a good part of all are members of gets room for all at once: what is not touched costs nothing, and
+/// moving it again and again would leave its old memory behind.
+fn growth(len: usize, members_max: usize) -> usize {
+    if len >= members_max / limits::ROUND_SHARE_LARGE {
+        members_max.saturating_sub(len).max(len / 8 + 16)
+    } else {
+        len / 8 + 16
     }
 }

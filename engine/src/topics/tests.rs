@@ -131,6 +131,27 @@ fn topics_without_members_are_forgotten() {
     assert_eq!((topics.index.len(), topics.topics.len(), topics.memberships.len()), (0, 0, 0));
 }
 
+#[test]
+fn a_stream_of_many_gets_its_room_at_once_and_gives_it_back() {
+    const MEMBERS_MAX: u32 = 16_000;
+    let mut topics = Topics::new(MEMBERS_MAX as usize);
+    let mut chains = vec![NO_MEMBERSHIP; MEMBERS_MAX as usize];
+    let mut sizes = HashSet::new();
+    for (slot, chain) in chains.iter_mut().enumerate() {
+        topics.join(APP, 1, slot as u32, chain);
+        sizes.insert(topics.topics[0].round.bytes());
+    }
+    let least = chains.len() * 16;
+    assert!(topics.topics[0].round.bytes() < least + least / 16, "hardly more than it takes");
+    assert!(sizes.len() < 40, "moved {} times", sizes.len());
+    assert!(!sizes.iter().any(|size| (least / 8..least).contains(size)), "a large one moves once");
+    chains.iter_mut().for_each(|chain| topics.leave_all(chain));
+    topics.release();
+    assert_eq!((topics.memberships.capacity(), topics.spare.capacity()), (0, 0));
+    topics.reserve();
+    assert!(topics.memberships.capacity() >= chains.len());
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Join(u32, StreamId),
@@ -138,6 +159,7 @@ enum Act {
     LeaveAll(u32),
     Publish(StreamId),
     Fence,
+    GiveBack,
     Serve(usize),
 }
 
@@ -149,6 +171,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         1 => slot.prop_map(Act::LeaveAll),
         4 => stream.prop_map(Act::Publish),
         1 => Just(Act::Fence),
+        1 => Just(Act::GiveBack),
         4 => (1..9usize).prop_map(Act::Serve),
     ]
 }
@@ -214,6 +237,11 @@ proptest! {
                 Act::Fence => {
                     topics.fence();
                     model.fenced.extend(model.lives.values());
+                }
+                // Only of empty tables; else it must change nothing.
+                Act::GiveBack => {
+                    topics.release();
+                    topics.reserve();
                 }
                 Act::Serve(most) => give(&mut topics, &mut model, most),
             }

@@ -65,7 +65,9 @@ impl Dispatcher {
         let mut peer = until("a worker", || self.0.accept().expect("a listening socket"));
         loop {
             match peer.receive(WORDS).expect("an offer") {
-                Ok((offer, link, page)) => return Side { offer, link, page: Page::from_shared(page) },
+                Ok((offer, link, page)) => {
+                    return Side { offer, link, page: Page::from_shared(page), walked: 0 };
+                }
                 Err(waiting) => peer = waiting,
             }
         }
@@ -77,6 +79,8 @@ pub struct Side {
     pub offer: Offer,
     pub page: Page,
     pub link: Link,
+    /// Fan-outs that the worker has told are done; see [`Side::try_hear`].
+    pub walked: u32,
 }
 
 /// A record from the worker.
@@ -120,12 +124,17 @@ impl Side {
         until("a record from the worker", || self.try_hear())
     }
 
-    /// The next record, if there is one.
+    /// The next record, if there is one. That fan-outs are done is only noted: it comes in between others.
     pub fn try_hear(&mut self) -> Option<Heard> {
-        let record = self.link.rx.peek().expect("a sane ring")?;
-        let heard = Heard { kind: record.kind, bytes: record.bytes.to_vec() };
-        self.link.rx.advance();
-        self.link.rx.release();
-        Some(heard)
+        loop {
+            let record = self.link.rx.peek().expect("a sane ring")?;
+            let heard = Heard { kind: record.kind, bytes: record.bytes.to_vec() };
+            self.link.rx.advance();
+            self.link.rx.release();
+            match heard.up() {
+                Up::Walked { fanouts } => self.walked = fanouts,
+                _ => return Some(heard),
+            }
+        }
     }
 }

@@ -3,12 +3,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod admission;
 mod drain;
 mod fanout;
+mod group;
+mod idle;
 mod limits;
 mod link;
 mod login;
 mod node;
+mod pace;
 mod port;
 mod refusals;
 mod traffic;

@@ -1,15 +1,16 @@
 //! A worker process, its directory, and this test's half of the link.
 
-use crate::common::dispatcher::{Dispatcher, Side, bytes, welcome};
+use crate::common::dispatcher::{APP, Dispatcher, Side, bytes, welcome};
 use crate::common::phone::Phone;
 use crate::common::until;
+use bus::Down;
 use metrics::WorkerMetric;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use wire::{ConnId, Decoded, Frame, Limits, Push, Reason, StreamId, decode};
+use wire::{AppId, ConnId, Decoded, Frame, Limits, Push, Reason, STREAM_ALL, StreamId, decode};
 
 /// Where a worker finds its dispatcher; gone with the test.
 pub struct Directory(PathBuf);
@@ -117,6 +118,14 @@ impl Node {
         Self { process, address, side, dispatcher, directory }
     }
 
+    /// The dispatcher dies, and another one takes the worker in.
+    pub fn relink(self) -> Self {
+        let Self { process, address, side, dispatcher, directory } = self;
+        drop(side);
+        let side = dispatcher.link();
+        Self { process, address, side, dispatcher, directory }
+    }
+
     pub fn connect(&self) -> Phone {
         Phone::connect(self.address)
     }
@@ -144,6 +153,27 @@ impl Node {
     pub fn has_told_nothing_more(&mut self) {
         let (mut phone, _) = self.login(u32::MAX);
         phone.beats();
+    }
+}
+
+impl Side {
+    /// Waits until the worker has told that so many fan-outs of this link are done, and nothing else.
+    pub fn has_walked(&mut self, fanouts: u32) {
+        until("the end of the walk", || {
+            assert!(self.try_hear().is_none(), "nothing else was due");
+            (self.walked == fanouts).then_some(())
+        });
+    }
+
+    /// Waits until the worker has done all that it was told up to here.
+    pub fn is_heard(&mut self) {
+        let walked = self.walked;
+        let nobody = AppId(APP.0 + 1);
+        self.tell(Down::Fanout { app: nobody, stream: STREAM_ALL, frame: b"x" });
+        until("the worker's attention", || {
+            assert!(self.try_hear().is_none(), "nothing else was due");
+            (self.walked != walked).then_some(())
+        });
     }
 }
 

@@ -48,11 +48,11 @@ reasons! {
     HeartbeatTimeout = 8, "heartbeat_timeout", reconnect: true;
     /// The device read too slowly and its unsent bytes met the bound; resume from the position it holds.
     SlowConsumer = 9, "slow_consumer", reconnect: true;
-    /// This worker holds as many connections as it may.
+    /// This worker holds as many connections as it may, or the machine has no memory for more.
     ServerFull = 10, "server_full", reconnect: true;
     /// The server is stopping or moving its phones; others serve.
     Draining = 11, "draining", reconnect: true;
-    /// A queue between the worker and the dispatcher met its bound.
+    /// A queue inside the node met its bound, or logins come faster than they may.
     Overload = 12, "overload", reconnect: true;
     /// A frame announced a body over the limit.
     FrameTooLarge = 13, "frame_too_large", reconnect: true;

@@ -114,6 +114,30 @@ pub(crate) enum Command {
     /// Stores on disk
     #[command(subcommand)]
     Store(StoreAction),
+    /// Broadcasts of the dispatcher that runs: look, pause, go on, set the pace
+    Fanout {
+        /// The dispatcher's run directory [default: node.run_dir of the configuration]
+        #[arg(long, global = true, value_name = "RUN")]
+        run_dir: Option<PathBuf>,
+        #[command(subcommand)]
+        action: FanoutAction,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum FanoutAction {
+    /// Show where broadcasts stand
+    Status,
+    /// Serve no member until `resume`, or until the dispatcher ends; single pushes go on
+    Pause,
+    /// Go on
+    Resume,
+    /// Serve so many members a second, until the dispatcher ends
+    Pace {
+        /// Members a second, all workers together; 0: as many as go
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(..=1_000_000_000))]
+        members_per_s: u32,
+    },
 }
 
 #[derive(Debug, Subcommand)]

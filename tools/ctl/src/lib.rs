@@ -4,17 +4,20 @@
 //!                     ┌─ app, key, token-key ──▶ keys.json ──(dispatcher looks every second)
 //!  moorctl ── args ───┼─ device, push, message, recall, presence, status ──▶ HTTP API
 //!                     ├─ plan, config ──▶ settings
-//!                     └─ store ──▶ a store that nobody has open, or run_dir/admin.sock
+//!                     ├─ store ──▶ a store that nobody has open, or run_dir/admin.sock
+//!                     └─ fanout ──▶ run_dir/admin.sock
 //! ```
 //!
 //! It is a thin client: it holds no state, talks to no worker, and starts nothing. Each command prints a few
 //! lines for people, or with `--json` one JSON document for programs. Errors are one line of what and one of
 //! what to do; the exit code is 2 for a wrong command line and 1 for anything that failed.
 
+mod admin;
 mod api;
 mod args;
 mod devices;
 mod failure;
+mod fanout;
 mod keys;
 mod node;
 mod output;
@@ -55,5 +58,6 @@ pub fn run(
         Command::Plan { shell } => node::plan(&common, shell, &mut output),
         Command::Config(action) => node::config(&common, action, &mut output),
         Command::Store(action) => store::store(&common, action, &mut output),
+        Command::Fanout { run_dir, action } => fanout::fanout(&common, run_dir, action, &mut output),
     }
 }

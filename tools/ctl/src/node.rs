@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::output::{Output, table};
 
 /// What `status` shows of the metrics, and under which words.
-const SHOWN: [(&str, &str); 11] = [
+const SHOWN: [(&str, &str); 20] = [
     ("moorline_devices", "devices known"),
     ("moorline_devices_online", "devices online"),
     ("moorline_messages_accepted_total", "messages accepted"),
@@ -20,6 +20,15 @@ const SHOWN: [(&str, &str); 11] = [
     ("moorline_targets_recalled_total", "targets recalled"),
     ("moorline_store_bytes", "store bytes"),
     ("moorline_store_budget_bytes", "store budget"),
+    ("moorline_connections", "connections, ours"),
+    ("moorline_kernel_sockets", "sockets, the kernel's"),
+    ("moorline_user_bytes_per_connection", "our bytes each"),
+    ("moorline_kernel_bytes_per_connection", "kernel bytes each"),
+    ("moorline_kernel_buffer_bytes", "kernel buffer bytes"),
+    ("moorline_memory_available_bytes", "memory available"),
+    ("moorline_admission_open", "logins admitted"),
+    ("moorline_fanout_walkers", "workers broadcasting"),
+    ("moorline_fanout_paused", "broadcasts paused"),
 ];
 
 pub(crate) fn status(common: &Common, output: &mut Output<'_>) -> Result<(), Failure> {

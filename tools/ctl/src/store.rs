@@ -19,6 +19,7 @@ mod stats;
 mod tree;
 
 pub(crate) use args::StoreAction;
+pub(crate) use place::failed;
 
 use crate::args::Common;
 use crate::failure::Failure;
@@ -36,7 +37,7 @@ pub(crate) fn store(common: &Common, action: StoreAction, output: &mut Output<'_
 }
 
 /// Bytes for people.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let (mut value, mut unit) = (count as f64, "bytes");
     for larger in UNITS {

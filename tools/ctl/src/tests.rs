@@ -1,5 +1,6 @@
 //! Command lines as an operator types them, against a directory of their own and a node that is a script.
 
+mod fanout;
 mod files;
 mod remote;
 

@@ -1,6 +1,8 @@
 //! The sections, one file each.
 
+mod admission;
 mod api;
+mod fanout;
 mod goaway;
 mod heartbeat;
 mod node;
@@ -10,7 +12,9 @@ mod supervisor;
 mod token;
 mod worker;
 
+pub use admission::Admission;
 pub use api::Api;
+pub use fanout::Fanout;
 pub use goaway::Goaway;
 pub use heartbeat::Heartbeat;
 pub use node::Node;

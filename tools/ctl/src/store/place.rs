@@ -63,7 +63,7 @@ pub(super) fn refused(error: &StoreError) -> Failure {
 }
 
 /// An error of the system about a path.
-pub(super) fn failed<'a>(path: &'a Path, what: &'a str) -> impl Fn(std::io::Error) -> Failure + 'a {
+pub(crate) fn failed<'a>(path: &'a Path, what: &'a str) -> impl Fn(std::io::Error) -> Failure + 'a {
     move |error| {
         let advice = match error.kind() {
             ErrorKind::PermissionDenied => "run this as the user the node runs as, or as root",

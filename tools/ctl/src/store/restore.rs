@@ -107,8 +107,8 @@ fn assert_stopped(common: &Common, action: &Restore, state_dir: &Path) -> Result
     }
     // Where both directories are named there need not be a configuration.
     let socket = match (&action.run_dir, &action.state_dir) {
-        (None, Some(_)) => backup::socket(common, None).ok(),
-        (run_dir, _) => Some(backup::socket(common, run_dir.clone())?),
+        (None, Some(_)) => crate::admin::socket(common, None).ok(),
+        (run_dir, _) => Some(crate::admin::socket(common, run_dir.clone())?),
     };
     let Some(socket) = socket else { return Ok(()) };
     match backup::running(&socket) {

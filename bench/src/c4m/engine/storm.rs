@@ -1,0 +1,79 @@
+//! Everybody vanishes, half with a RST and half without a word, and comes back.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flooder::user::{How, Order, Share};
+
+use super::Run;
+use super::calm::unicast_report;
+use crate::c4m::curve;
+use crate::c4m::options::Part;
+use crate::c4m::pusher::Pusher;
+use crate::c4m::reading::rate;
+use crate::c4m::report::Storm;
+use crate::{Error, stats};
+
+const VANISH: Part = Part(60);
+const RETURN: Part = Part(400);
+/// What is kept of the time for what comes behind the storm.
+const REST: Duration = Duration::from_secs(25);
+const LAST: Duration = Duration::from_secs(5);
+
+impl Run<'_> {
+    pub(super) fn storm(&mut self) -> Result<(), Error> {
+        self.sampler.phase("storm");
+        let fleet = self.crowd.fleet.clone();
+        let pusher = Pusher::to(self.backend(), self.control()?.devices.clone(), self.options.push_per_s);
+        let control = self.control()?.stats()?;
+        // Nobody holds phones back but the node.
+        fleet.order(Order::Pace { connect_per_s: 0, under_way_max: 0 })?;
+        self.sampler.reset_peak();
+        let (mark, before, started) = (self.mark()?, fleet.counts(), Instant::now());
+        let pushing = pusher.start()?;
+        fleet.order(Order::Vanish(Share { from: 0, to: 500 }, How::Reset))?;
+        fleet.order(Order::Vanish(Share { from: 500, to: 1000 }, How::Silent))?;
+        let vanished =
+            self.crowd.wait(self.budget.deadline(VANISH), |counts| counts.away == self.crowd.phones);
+        let vanish_s = started.elapsed().as_secs_f64();
+        self.check(vanished, "storm: vanishing");
+        self.sampler.say(&format!("all have vanished after {vanish_s:.1} s"));
+        fleet.order(Order::Return { within_ms: self.options.return_within_ms })?;
+        let latest = Instant::now() + self.budget.left().saturating_sub(REST);
+        let deadline = self.budget.deadline(RETURN).min(latest);
+        let done = super::connect(&self.crowd, deadline);
+        let (seconds, after) = (started.elapsed().as_secs_f64(), fleet.counts());
+        let (cpu, peak, sent) = (self.mark()?.since(&mark), self.sampler.peak(), pushing.stop());
+        self.check(done, "storm");
+        let got = |run: &Self| -> Result<u64, Error> {
+            Ok(run.control()?.stats()?.counters.delivered_unicast - control.counters.delivered_unicast)
+        };
+        let last = Instant::now() + LAST;
+        while got(self)? < sent.accepted && Instant::now() < last {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let latency = self.control()?.stats()?.delivery.since(&control.delivery);
+        let counts = self.count()?;
+        self.part.curves.insert("pushes during storm".into(), curve(&latency));
+        let storm = Storm {
+            seconds: stats::round(seconds, 2),
+            vanish_s: stats::round(vanish_s, 2),
+            per_s: rate(after.attaches - before.attaches, seconds - vanish_s),
+            attached: after.attached + self.control()?.fleet.progress().attached,
+            put_off: after.put_off - before.put_off,
+            failed: after.connects_failed - before.connects_failed,
+            extra_bytes_max: peak.extra_bytes(),
+            buffer_bytes_max: peak.buffers_max,
+            cpu,
+            survivors: unicast_report(&sent, got(self)?, &latency),
+            counts,
+        };
+        let (per_s, put_off) = (storm.per_s, storm.put_off);
+        let p99 = storm.survivors.p99_ms;
+        self.sampler.say(&format!(
+            "all are back after {seconds:.1} s, {per_s:.0}/s, {put_off} put off, survivors' p99 {p99} ms"
+        ));
+        self.part.storm = Some(storm);
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Who may log in: how many a second, and nobody while the machine's memory is short.
+//!
+//! ```text
+//!   available   ───────╲                    ╱──────  reserve and a quarter: open
+//!   memory              ╲__________________╱         reserve: closed
+//!   admission     open   │     closed      │ open
+//! ```
+//!
+//! The decision is pure; the figures are those of `accounting.rs`. A worker is told when what holds for it has
+//! changed, and not otherwise.
+
+use crate::core::{Core, LinkSlot};
+use crate::status::Sample;
+use bus::{Admission, Down, UNLIMITED};
+use metrics::{DispatcherMetric as Metric, Page, WorkerMetric};
+
+/// The least of memory that is kept free where the settings name none, in bytes.
+const RESERVE_BYTES_MIN: u64 = 128 << 20;
+/// The part of all memory that is kept free where the settings name none: 3 %.
+const RESERVE_PERCENT: u64 = 3;
+/// A worker has room for others' phones while it holds less than this part of what it may.
+const ROOM_PERCENT: u64 = 98;
+
+/// Whether the machine has memory for more phones.
+#[derive(Debug)]
+pub struct Gate {
+    attaches_per_s: u32,
+    /// 0: by the machine's memory.
+    reserve_bytes: u64,
+    is_open: bool,
+}
+
+impl Gate {
+    /// By the settings; open.
+    pub fn new(settings: &settings::Admission) -> Self {
+        Self {
+            attaches_per_s: settings.attaches_per_s as u32,
+            reserve_bytes: (settings.memory_reserve_mib as u64) << 20,
+            is_open: true,
+        }
+    }
+
+    /// Whether phones may log in.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Bytes that are kept free on a machine with so many.
+    pub fn reserve_bytes(&self, total_bytes: u64) -> u64 {
+        match self.reserve_bytes {
+            0 => (total_bytes / 100 * RESERVE_PERCENT).max(RESERVE_BYTES_MIN),
+            bytes => bytes,
+        }
+    }
+
+    /// Looks at the machine. Between the two levels things stay as they are, so a level that is met just so does
+    /// not make them flap. True when nobody is let in from now on.
+    pub fn decide(&mut self, sample: &Sample) -> bool {
+        let reserve = self.reserve_bytes(sample.total_bytes);
+        let pressure = sample.tcp_pressure_bytes;
+        let is_short = sample.available_bytes < reserve || sample.tcp_bytes > pressure;
+        let is_ample = sample.available_bytes > reserve.saturating_add(reserve / 4)
+            && sample.tcp_bytes <= pressure - pressure / 5;
+        let was_open = self.is_open;
+        self.is_open = if was_open { !is_short } else { is_ample };
+        was_open && !self.is_open
+    }
+
+    /// What a worker may let in, of so many.
+    pub fn share(&self, workers: u32) -> u32 {
+        match self.attaches_per_s {
+            _ if !self.is_open => 0,
+            0 => UNLIMITED,
+            per_s => per_s.div_ceil(workers.max(1)),
+        }
+    }
+}
+
+/// Whether a worker has room for phones that another one has none for.
+fn has_room(page: &Page) -> bool {
+    let (now, max) = (page.get(WorkerMetric::Connections), page.get(WorkerMetric::ConnectionsMax));
+    // A page is its worker's: nothing in it may overflow here.
+    now.saturating_mul(100) < max.saturating_mul(ROOM_PERCENT)
+}
+
+impl Core {
+    /// Once a tick: looks at the machine, and tells the workers whose record has changed.
+    pub fn admit(&mut self) {
+        if let Some(sample) = self.status.sample()
+            && self.gate.decide(&sample)
+        {
+            self.count(Metric::AdmissionClosed, 1);
+            metrics::say!(
+                "dispatcher: memory is short ({} MiB available): nobody is let in for now",
+                sample.available_bytes >> 20
+            );
+        }
+        self.status.counters.set(Metric::AdmissionOpen, u64::from(self.gate.is_open()));
+        self.tell_admissions();
+    }
+
+    /// Tells each worker what it may let in, where that has changed.
+    pub fn tell_admissions(&mut self) {
+        // Each is looked at once: a worker that fills up meanwhile must not count as its own neighbour.
+        let rooms: Vec<bool> = self.live().map(|link| has_room(&link.page)).collect();
+        let with_room = rooms.iter().filter(|room| **room).count();
+        let attaches_per_s = self.gate.share(rooms.len() as u32);
+        let live = self.links.iter_mut().enumerate().filter_map(|(number, slot)| match slot {
+            LinkSlot::Live(link) => Some((number, link)),
+            _ => None,
+        });
+        for ((number, link), has_room) in live.zip(rooms) {
+            let elsewhere = with_room > usize::from(has_room);
+            let admission = Admission { attaches_per_s, elsewhere };
+            if link.admission_told != Some(admission) {
+                link.admission_told = Some(admission);
+                link.tell(Down::Admission(admission));
+                self.active.insert(number as u16);
+            }
+        }
+    }
+}
