@@ -46,9 +46,8 @@ pub use report::Report;
 pub use scaling::{Scaling, scaling};
 
 /// Percentages at which a distribution is drawn.
-const CURVE: [f64; 17] = [
-    0.0, 1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0,
-];
+const CURVE: [f64; 17] =
+    [0.0, 1.0, 5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
 
 /// What an inner process measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

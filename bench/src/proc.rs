@@ -3,7 +3,8 @@
 use std::fs;
 use std::io;
 
-use nix::unistd::{SysconfVar, sysconf};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// CPU seconds that the process has used, all its threads together, in user and kernel mode.
 ///
@@ -15,14 +16,26 @@ pub fn cpu_s(pid: u32) -> io::Result<f64> {
     Ok(ticks as f64 / ticks_per_s())
 }
 
+/// The same as [`cpu_s`] from the process's own clock, which does not count in hundredths of a second.
+///
+/// # Errors
+/// There is no such process.
+pub fn cpu_clock_s(pid: u32) -> io::Result<f64> {
+    seconds(clock_getcpuclockid(Pid::from_raw(pid as i32))?)
+}
+
 /// CPU seconds that a thread of this process has used.
 ///
 /// # Errors
 /// There is no such thread.
 pub fn thread_cpu_s(tid: u32) -> io::Result<f64> {
-    let path = format!("/proc/self/task/{tid}/stat");
-    let ticks = stat_ticks(&fs::read_to_string(&path)?).ok_or_else(|| unreadable(&path))?;
-    Ok(ticks as f64 / ticks_per_s())
+    // As pthread_getcpuclockid makes it: the number inverted, "a thread's" and "by the scheduler".
+    seconds(ClockId::from_raw((!(tid as i32) << 3) | 0b110))
+}
+
+fn seconds(clock: ClockId) -> io::Result<f64> {
+    let time = clock_gettime(clock)?;
+    Ok(time.tv_sec() as f64 + time.tv_nsec() as f64 / 1e9)
 }
 
 /// User and kernel ticks of a line of `/proc/PID/stat`; the name in parentheses may hold anything.
@@ -170,6 +183,10 @@ mod tests {
         let memory = Memory::of(std::process::id()).unwrap();
         assert!(memory.pss >= memory.anonymous && memory.anonymous > 0, "{memory:?}");
         assert!(resident_bytes(std::process::id()).unwrap() > 0 && written_bytes(std::process::id()).is_ok());
+        let (clock, own) = (cpu_clock_s(std::process::id()).unwrap(), nix::unistd::gettid().as_raw() as u32);
+        let ticks = cpu_s(std::process::id()).unwrap();
+        assert!(clock > 0.0 && ticks + 0.02 >= clock, "{clock} by the clock, {ticks} in ticks");
+        assert!(thread_cpu_s(own).unwrap() > 0.0 && thread_cpu_s(1).is_err(), "only threads of our own");
         assert!(cpu_s(std::process::id()).is_ok() && slab_bytes().unwrap() > 0);
         let (earlier, later) = (CoreTime::default(), CoreTime { busy_s: 1.0, idle_s: 3.0 });
         assert_eq!(later.idle_share_since(earlier), 0.75);

@@ -187,6 +187,17 @@ impl<'a> Run<'a> {
     /// Everybody leaves; the report.
     fn end(mut self) -> Result<EnginePart, Error> {
         self.part.control = self.control_report()?;
+        let counts = self.crowd.fleet.counts();
+        self.part.phones = report::Phones {
+            lost: counts.lost,
+            duplicated: counts.duplicated,
+            corrupted: counts.corrupted,
+            misdelivered: counts.misdelivered,
+            gaps: counts.gaps,
+            broken: counts.broken,
+            resets: counts.resets,
+            segments_again: counts.segments_again,
+        };
         self.leave()?;
         let Self { sampler, mut part, node, .. } = self;
         sampler.phase("end");

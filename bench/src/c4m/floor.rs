@@ -103,23 +103,27 @@ fn broadcast(
     mark: impl Fn() -> Result<CpuMark, Error>,
 ) -> Result<(Broadcast, bool), Error> {
     let (before, started, earlier) = (crowd.fleet.counts(), Instant::now(), mark()?);
-    let stamp = Stamp { intended_ns: now_ns(), index: 1, target: payload::ALL };
-    let mut order = Order::new(PAYLOAD_BYTES);
-    order.push(ALL, |out| payload::write(stamp, PAYLOAD_BYTES, out));
-    herd.carry_out(&order, options.floors_at_a_time)?;
     let deadline = budget.deadline(BROADCAST);
-    let got = || crowd.fleet.counts().delivered_all - before.delivered_all;
-    while got() < crowd.phones && Instant::now() < deadline {
-        thread::sleep(LOOK_EVERY);
+    let (mut wanted, mut done) = (0, true);
+    for index in 1..=options.broadcasts() {
+        let stamp = Stamp { intended_ns: now_ns(), index, target: payload::ALL };
+        let mut order = Order::new(PAYLOAD_BYTES);
+        order.push(ALL, |out| payload::write(stamp, PAYLOAD_BYTES, out));
+        herd.carry_out(&order, options.floors_at_a_time)?;
+        wanted += crowd.phones;
+        done = crowd.wait(deadline, |counts| counts.delivered_all - before.delivered_all >= wanted);
+        if !done {
+            break;
+        }
     }
-    let (delivered, seconds) = (got(), started.elapsed().as_secs_f64());
-    let times = Times::of(&crowd.latencies()?.broadcast);
+    let (after, seconds) = (crowd.fleet.counts(), started.elapsed().as_secs_f64());
+    let (delivered, cpu) = (after.delivered_all - before.delivered_all, mark()?.since(&earlier));
     let report = Broadcast {
-        lost: crowd.phones - delivered.min(crowd.phones),
-        duplicated: crowd.fleet.counts().duplicated - before.duplicated,
-        ..broadcast_report(delivered, seconds, mark()?.since(&earlier), times)
+        lost: wanted.saturating_sub(delivered),
+        duplicated: after.duplicated - before.duplicated,
+        ..broadcast_report(delivered, seconds, cpu, Times::of(&crowd.latencies()?.broadcast))
     };
-    Ok((report, delivered == crowd.phones))
+    Ok((report, done))
 }
 
 fn check(done: bool, phase: &str, sampler: &Sampler, part: &mut FloorPart) {

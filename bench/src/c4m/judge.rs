@@ -48,6 +48,16 @@ fn faults(engine: &EnginePart, floor: Option<&FloorPart>) -> Vec<String> {
     if let Some(storm) = &engine.storm {
         pushes(&storm.survivors, "during the storm", &mut add);
     }
+    for (count, what) in [
+        (engine.phones.lost, "messages jumped over"),
+        (engine.phones.duplicated, "messages doubled"),
+        (engine.phones.corrupted, "messages damaged"),
+        (engine.phones.misdelivered, "messages for somebody else"),
+        (engine.phones.gaps, "messages declared gone"),
+        (engine.phones.broken, "broken frames"),
+    ] {
+        add(count, &format!("{what}, by the count of the phones in user space"));
+    }
     add(engine.control.lost, "messages lost by the control's own ledgers");
     add(engine.control.duplicated, "messages doubled for the control");
     add(engine.control.closed, "connections of the control ended by the server");
@@ -76,10 +86,9 @@ fn faults(engine: &EnginePart, floor: Option<&FloorPart>) -> Vec<String> {
 }
 
 fn judge_floor(floor: &FloorPart, faults: &mut Vec<String>) {
-    let (wanted, delivered) = (floor.connections, floor.broadcast.delivered);
-    if floor.kernel_established != wanted || delivered != wanted {
-        let kernel = floor.kernel_established;
-        faults.push(format!("the floor held {kernel} and delivered {delivered}, instead of {wanted}"));
+    let (wanted, held, lost) = (floor.connections, floor.kernel_established, floor.broadcast.lost);
+    if held != wanted || lost > 0 {
+        faults.push(format!("the floor held {held} of {wanted}, and lost {lost} deliveries"));
     }
     judge_time(&floor.short, faults);
 }
@@ -138,7 +147,8 @@ mod tests {
     #[test]
     fn every_kind_of_fault_is_told() {
         type Spoil = fn(&mut EnginePart, &mut FloorPart);
-        let spoil: [(&str, Spoil); 10] = [
+        let spoil: [(&str, Spoil); 11] = [
+            ("for somebody else", |engine, _| engine.phones.misdelivered = 1),
             ("lost", |engine, _| engine.broadcast.lost = 1),
             ("doubled", |engine, _| engine.broadcast.duplicated = 1),
             ("refused in silence", |engine, _| engine.unicast.refused = 1),

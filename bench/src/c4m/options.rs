@@ -103,6 +103,10 @@ pub struct Options {
     pub seed: u64,
 }
 
+/// Deliveries that a measurement of broadcasts should have, and messages to all at most.
+const BROADCAST_DELIVERIES_MIN: u64 = 200_000;
+const BROADCASTS_MAX: u64 = 20;
+
 fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected section.key=value")?;
     if key.split('.').count() != 2 {
@@ -126,10 +130,15 @@ impl Options {
         }
     }
 
+    /// Messages to all, one after the other: few phones are served too fast to measure one.
+    pub fn broadcasts(&self) -> u64 {
+        (BROADCAST_DELIVERIES_MIN / u64::from(self.connections)).clamp(1, BROADCASTS_MAX)
+    }
+
     /// The same run with other phones, their heartbeats at the rate of four million at 240 s.
     #[must_use]
     pub fn scaled(&self, connections: u32) -> Self {
-        let heartbeat_s = (u64::from(connections) / BEATS_PER_S).clamp(1, 240) as u32;
+        let heartbeat_s = u64::from(connections).div_ceil(BEATS_PER_S).clamp(1, 240) as u32;
         let control = self.control.min(connections / 10);
         Self { connections, control, heartbeat_s, scaling: false, ..self.clone() }
     }
@@ -155,7 +164,12 @@ impl Budget {
     /// When a phase that begins now has to be over: after its part of the whole, and never later than the whole.
     pub fn deadline(&self, part: Part) -> std::time::Instant {
         let end = self.started + self.whole;
-        end.min(std::time::Instant::now() + self.whole * part.0 / 1000)
+        end.min(std::time::Instant::now() + self.part(part))
+    }
+
+    /// A part of the whole.
+    pub fn part(&self, part: Part) -> Duration {
+        self.whole * part.0 / 1000
     }
 
     /// What is left of the whole.
@@ -193,7 +207,9 @@ mod tests {
     #[test]
     fn smaller_runs_beat_at_the_rate_of_the_largest() {
         let of = |connections| options(&[]).unwrap().scaled(connections).heartbeat_s;
-        assert_eq!([10_000, 100_000, 1_000_000, 4_000_000].map(of), [1, 5, 59, 239]);
+        assert_eq!([10_000, 100_000, 1_000_000, 4_000_000].map(of), [1, 6, 60, 240]);
+        let broadcasts = |connections| options(&[]).unwrap().scaled(connections).broadcasts();
+        assert_eq!([1_000, 10_000, 100_000, 4_000_000].map(broadcasts), [20, 20, 2, 1]);
         let small = options(&["--control", "2000"]).unwrap().scaled(10_000);
         assert_eq!((small.control, small.user_phones()), (1000, 9000));
     }

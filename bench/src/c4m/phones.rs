@@ -22,7 +22,7 @@ pub const DEVICE_FIRST: u64 = 1 << 40;
 /// How long tokens are good, in seconds; longer than any run.
 const TOKEN_S: u64 = 86_400;
 /// Between two looks at a count.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Whose devices, and the keys that sign their tokens.
 #[derive(Clone, Debug)]

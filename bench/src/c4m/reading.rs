@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{self, MachineMemory};
-use crate::proc::{Memory, cpu_s, thread_cpu_s};
+use crate::proc::{Memory, cpu_clock_s, thread_cpu_s};
 use crate::{Error, stats};
 
 /// Memory and descriptors at one moment. Takes tenths of a second with hundreds of processes.
@@ -126,7 +126,7 @@ impl CpuMark {
     pub fn of(pids: &[u32], has_dispatcher: bool, threads: &[u32]) -> Result<Self, Error> {
         let failed = || Error::io("reading CPU times");
         let (first, rest) = pids.split_at(usize::from(has_dispatcher).min(pids.len()));
-        let sum = |pids: &[u32]| pids.iter().map(|pid| cpu_s(*pid)).sum::<std::io::Result<f64>>();
+        let sum = |pids: &[u32]| pids.iter().map(|pid| cpu_clock_s(*pid)).sum::<std::io::Result<f64>>();
         let threads = threads.iter().map(|tid| thread_cpu_s(*tid)).sum::<std::io::Result<f64>>();
         Ok(Self {
             at: Instant::now(),
@@ -138,7 +138,7 @@ impl CpuMark {
 
     /// What was used since `earlier`.
     pub fn since(&self, earlier: &Self) -> Cpu {
-        let used = |now: f64, before: f64| stats::round((now - before).max(0.0), 2);
+        let used = |now: f64, before: f64| stats::round((now - before).max(0.0), 4);
         Cpu {
             wall_s: stats::round((self.at - earlier.at).as_secs_f64(), 2),
             dispatcher_s: used(self.dispatcher_s, earlier.dispatcher_s),

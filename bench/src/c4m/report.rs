@@ -195,6 +195,27 @@ pub struct Control {
     pub times: Times,
 }
 
+/// What the phones in user space counted over the whole run, and should not have, but for the last two.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Phones {
+    /// Sequence numbers jumped over and not declared gone.
+    pub lost: u64,
+    /// Messages that came again.
+    pub duplicated: u64,
+    /// Messages not as the back end made them.
+    pub corrupted: u64,
+    /// Messages for another phone.
+    pub misdelivered: u64,
+    /// Messages that the server declared gone.
+    pub gaps: u64,
+    /// Frames that are none.
+    pub broken: u64,
+    /// Connections that the server reset.
+    pub resets: u64,
+    /// Segments that the server sent again although their bytes were here.
+    pub segments_again: u64,
+}
+
 /// The engine's part of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct EnginePart {
@@ -235,7 +256,9 @@ pub struct EnginePart {
     pub storm: Option<Storm>,
     /// The end.
     pub after: After,
-    /// Beside all this.
+    /// What the phones in user space counted over all.
+    pub phones: Phones,
+    /// What those with kernel sockets did.
     pub control: Control,
     /// Phases that ran out of time.
     pub short: Vec<String>,

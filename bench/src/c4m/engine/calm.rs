@@ -24,7 +24,7 @@ const LAST: Part = Part(20);
 /// Pushes go on for so long before a broadcast begins, so that they are under way when it does.
 const LEAD: Duration = Duration::from_secs(1);
 /// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A load of pushes under way, and what was counted before it.
 struct Under {
@@ -82,21 +82,21 @@ impl Run<'_> {
             (self.crowd.fleet.counts(), self.control()?.stats()?.counters, self.crowd.latencies()?.broadcast);
         self.sampler.reset_peak();
         let (mark, started) = (self.mark()?, Instant::now());
-        self.backend().broadcast(&Numbers::new(0), PAYLOAD_BYTES, None, now_ns())?;
-        let deadline = self.budget.deadline(BROADCAST);
-        let mut got_control = 0;
-        let done = loop {
-            let got = self.crowd.fleet.counts().delivered_all - before.delivered_all;
-            if got >= self.crowd.phones {
-                got_control =
-                    self.control()?.stats()?.counters.delivered_broadcast - control.delivered_broadcast;
+        let (numbers, deadline) = (Numbers::new(0), self.budget.deadline(BROADCAST));
+        let mut done = true;
+        for round in 1..=self.options.broadcasts() {
+            self.backend().broadcast(&numbers, PAYLOAD_BYTES, None, now_ns())?;
+            let in_user_space = before.delivered_all + round * self.crowd.phones;
+            done = self.crowd.wait(deadline, |counts| counts.delivered_all >= in_user_space);
+            let in_control = control.delivered_broadcast + round * u64::from(self.options.control);
+            while done && self.control()?.stats()?.counters.delivered_broadcast < in_control {
+                done = Instant::now() < deadline;
+                thread::sleep(LOOK_EVERY);
             }
-            let is_all = got + got_control >= self.part.connections;
-            if is_all || Instant::now() >= deadline {
-                break is_all;
+            if !done {
+                break;
             }
-            thread::sleep(LOOK_EVERY);
-        };
+        }
         let seconds = started.elapsed().as_secs_f64();
         let (cpu, peak) = (self.mark()?.since(&mark), self.sampler.peak());
         let (unicast, latency) = self.pushed(under)?;
@@ -108,7 +108,8 @@ impl Run<'_> {
         self.part.curves.insert("pushes during broadcast".into(), curve(&latency));
         self.part.curves.insert("broadcast".into(), curve(&times));
         let report = Broadcast {
-            lost: self.part.connections.saturating_sub(delivered) + (after.lost - before.lost),
+            lost: (numbers.used().1 * self.part.connections).saturating_sub(delivered)
+                + (after.lost - before.lost),
             duplicated: after.duplicated - before.duplicated + control_after.duplicated - control.duplicated,
             missed: after.missed - before.missed,
             extra_bytes_max: peak.extra_bytes(),

@@ -17,7 +17,7 @@ use crate::{Error, stats};
 const VANISH: Part = Part(60);
 const RETURN: Part = Part(400);
 /// What is kept of the time for what comes behind the storm.
-const REST: Duration = Duration::from_secs(25);
+const REST: Part = Part(50);
 const LAST: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
@@ -39,7 +39,7 @@ impl Run<'_> {
         self.check(vanished, "storm: vanishing");
         self.sampler.say(&format!("all have vanished after {vanish_s:.1} s"));
         fleet.order(Order::Return { within_ms: self.options.return_within_ms })?;
-        let latest = Instant::now() + self.budget.left().saturating_sub(REST);
+        let latest = Instant::now() + self.budget.left().saturating_sub(self.budget.part(REST));
         let deadline = self.budget.deadline(RETURN).min(latest);
         let done = super::connect(&self.crowd, deadline);
         let (seconds, after) = (started.elapsed().as_secs_f64(), fleet.counts());
@@ -71,7 +71,8 @@ impl Run<'_> {
         let (per_s, put_off) = (storm.per_s, storm.put_off);
         let p99 = storm.survivors.p99_ms;
         self.sampler.say(&format!(
-            "all are back after {seconds:.1} s, {per_s:.0}/s, {put_off} put off, survivors' p99 {p99} ms"
+            "{} are back after {seconds:.1} s, {per_s:.0}/s, {put_off} put off, survivors' p99 {p99} ms",
+            storm.attached
         ));
         self.part.storm = Some(storm);
         Ok(())
