@@ -32,9 +32,9 @@ pub const FANOUTS_PER_WALK_MAX: u32 = 64;
 /// it leaves its ring alone, so that a pause of broadcasts is none of unicasts.
 pub const FANOUT_BYTES_MAX: usize = 512 << 10;
 /// Workers that walk at a time for each core, where the settings name no number.
-pub const WALKERS_A_CORE: usize = 4;
-/// The fewest of them: with up to so many workers nobody is ever held back.
-pub const WALKERS_MIN: usize = 16;
+pub const WALKERS_A_CORE: usize = 2;
+/// The fewest of them.
+pub const WALKERS_MIN: usize = 4;
 /// A worker's pace is told again when it is off by more than one part in so many.
 pub const PACE_STEP_FRACTION: u32 = 8;
 /// Milliseconds between looks at the memory that broadcasts take while there are any.

@@ -14,7 +14,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Few arenas, as there are few threads: memory a device costs should not drown in what the allocator keeps.
 #[unsafe(export_name = "_rjem_malloc_conf")]
-pub static MALLOC_CONF: &[u8] = b"narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+pub static MALLOC_CONF: &[u8] = b"background_thread:true,narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
 
 /// How often the key file is looked at.
 const KEYS_POLL: Duration = Duration::from_secs(1);
@@ -43,6 +43,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let settings = Settings::load(&arguments.config)?;
+    run_before_workers(settings.node.dispatcher_priority);
     let planned = settings::plan(&settings, settings::nofile_raise(), settings::cores()).workers;
     let workers = arguments.workers.unwrap_or(planned);
     std::fs::create_dir_all(&settings.node.run_dir)?;
@@ -78,6 +79,15 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     });
     hub.run()?;
     Ok(())
+}
+
+/// Raises this thread's priority, and with it that of all threads it makes.
+fn run_before_workers(steps: usize) {
+    // SAFETY: setpriority takes three numbers.
+    let done = steps == 0 || unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -(steps as libc::c_int)) } == 0;
+    if !done {
+        metrics::say!("dispatcher: runs at the workers' priority, as it may not raise its own (CAP_SYS_NICE)");
+    }
 }
 
 fn limits(settings: &Settings) -> api::Limits {

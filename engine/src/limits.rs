@@ -68,7 +68,7 @@ pub const ACCEPT_RETRY_MS: u64 = 100;
 const _: () =
     assert!(READ_BYTES_MAX > wire::limits::BODY_BYTES_MAX_FROM_DEVICE + wire::limits::FRAME_HEAD_BYTES_MAX);
 /// Bytes of free buffers kept for the next burst; more is given back to the system in a quiet moment.
-pub const POOL_KEEP_BYTES: usize = 256 << 10;
+pub const POOL_KEEP_BYTES: usize = 32 << 10;
 /// Connections up to which a worker's tables are kept when the last one leaves.
 pub const SLOTS_KEEP: usize = 256;
 /// Records up to which the memory of the queue in front of the ring is kept.

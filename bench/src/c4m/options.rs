@@ -84,7 +84,7 @@ pub struct Options {
     #[arg(long, default_value = "direct", value_parser = ["direct", "wifi", "4g", "3g", "subway"])]
     pub network: String,
     /// After the storm's vanishing, phones come back at moments within so many milliseconds
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 60_000)]
     pub return_within_ms: u32,
     /// Longest first back-off of a phone whose login failed, in milliseconds; it doubles
     #[arg(long, default_value_t = 1_000)]

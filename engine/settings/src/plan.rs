@@ -5,9 +5,11 @@ use crate::{Settings, Steering};
 /// Workers at most, whatever the arithmetic asks for: each has two rings and a descriptor table of its own.
 pub const WORKERS_MAX: usize = 1024;
 
-/// Ring sizes where they are automatic: up to so many workers, so many KiB. All rings of a node together stay
-/// near the same size.
-const RING_KIB: [(usize, usize); 3] = [(16, 1024), (64, 256), (usize::MAX, 64)];
+/// Workers up to which a ring is large where its size is automatic.
+const LARGE_RING_WORKERS_MAX: usize = 16;
+/// Ring sizes beyond: with up to so many connections a worker, so many KiB. Rings are touched all over in time, and
+/// where workers are many and small that is a good part of what they take.
+const RING_KIB: [(usize, usize); 3] = [(25_000, 64), (250_000, 256), (usize::MAX, 1024)];
 /// Payloads that a ring has to hold.
 pub(crate) const RING_PAYLOADS_MIN: usize = 4;
 
@@ -43,7 +45,7 @@ pub struct Plan {
 /// connections per worker = min(worker.connections_max if set, nofile - worker.nofile_reserve)
 /// workers                = worker.count if set, else
 ///                          max(cores, ceil(worker.target_connections / connections per worker))
-/// ring                   = worker.ring_kib if set, else 1 MiB up to 16 workers, 256 KiB up to 64, 64 KiB beyond,
+/// ring                   = worker.ring_kib if set, else 1 MiB up to 16 workers, beyond 64 KiB where they are small
 ///                          and at least four times push.payload_bytes_max
 /// steering               = worker.steering if set, else by CPU where workers = cores, pinned, and off loopback,
 ///                          else by hash
@@ -72,7 +74,7 @@ pub fn plan(settings: &Settings, nofile: u64, cores: usize) -> Plan {
         cores,
         nofile,
         connections_max_per_worker,
-        ring_bytes: ring_kib(settings, workers) * 1024,
+        ring_bytes: ring_kib(settings, workers, connections_max_per_worker) * 1024,
         pin: worker.pin,
         steering: steering(settings, workers, cores, &mut warnings),
         warnings,
@@ -97,11 +99,12 @@ fn connections_per_worker(settings: &Settings, nofile: u64, warnings: &mut Vec<S
     allowed.max(1)
 }
 
-fn ring_kib(settings: &Settings, workers: usize) -> usize {
+fn ring_kib(settings: &Settings, workers: usize, connections_max: usize) -> usize {
     if settings.worker.ring_kib > 0 {
         return settings.worker.ring_kib;
     }
-    let by_workers = RING_KIB.iter().find(|(up_to, _)| workers <= *up_to).map_or(1024, |(_, kib)| *kib);
+    let by_size = RING_KIB.iter().find(|(up_to, _)| connections_max <= *up_to).map_or(1024, |(_, kib)| *kib);
+    let by_workers = if workers <= LARGE_RING_WORKERS_MAX { 1024 } else { by_size };
     let by_payload = (RING_PAYLOADS_MIN * settings.push.payload_bytes_max).next_power_of_two() / 1024;
     by_workers.max(by_payload)
 }

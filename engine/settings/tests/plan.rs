@@ -29,14 +29,16 @@ fn more_workers_where_files_are_few() {
 }
 
 #[test]
-fn rings_shrink_as_workers_become_many_but_hold_four_payloads() {
+fn rings_shrink_as_workers_become_many_and_small_but_hold_four_payloads() {
     let ring = |count: usize, payload: usize| {
         let text = format!("worker.count = {count}\npush.payload_bytes_max = {payload}");
         plan(&settings(&text), 20_000, 2).ring_bytes >> 10
     };
-    assert_eq!([16, 17, 64, 65, 1024].map(|count| ring(count, 4096)), [1024, 256, 256, 64, 64]);
-    assert_eq!([16, 64, 65].map(|count| ring(count, 64_000)), [1024, 256, 256]);
-    assert_eq!(ring(65, 20_000), 128);
+    assert_eq!([16, 17, 1024].map(|count| ring(count, 4096)), [1024, 64, 64]);
+    assert_eq!([16, 17].map(|count| ring(count, 64_000)), [1024, 256]);
+    assert_eq!(ring(17, 20_000), 128);
+    let by_size = |nofile: u64| plan(&settings("worker.count = 32"), nofile, 32).ring_bytes >> 10;
+    assert_eq!([20_000, 100_000, 1 << 20].map(by_size), [64, 256, 1024]);
 }
 
 #[test]

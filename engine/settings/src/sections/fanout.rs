@@ -5,7 +5,7 @@ use crate::section::section;
 section! {
     /// How broadcasts are spread over time.
     "fanout" => Fanout {
-        /// Workers that serve members of broadcasts at a time; 0: four a core, at least 16.
+        /// Workers that serve members of broadcasts at a time; 0: two a core, at least 4.
         walkers_max: usize = 0, 0..=4096;
         /// Members of broadcasts served a second, all workers together; 0: as many as go.
         per_s: usize = 0, 0..=1_000_000_000;

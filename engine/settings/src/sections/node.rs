@@ -11,6 +11,9 @@ section! {
         /// Directory for what lives as long as the processes: the bus socket, pid files, logs.
         /// Relative to the directory the node is started from.
         run_dir: PathBuf = PathBuf::from("run"), 1..=80;
+        /// Steps of `nice` by which the dispatcher runs before the workers, where it may: it is one process for all of
+        /// them, and with many to a core it would wait for each. 0: none.
+        dispatcher_priority: usize = 10, 0..=20;
         /// Directory for what outlives them: application keys, token keys, the device registry.
         state_dir: PathBuf = PathBuf::from("run/state"), 1..=4000;
     }

@@ -40,8 +40,8 @@ section! {
         backlog: usize = 4096, 16..=65_535;
         /// Connections accepted in one turn of the loop before others get theirs.
         accept_batch: usize = 64, 1..=4096;
-        /// KiB of each of a worker's two rings, a power of two from 64 up. 0: 1024 with up to 16 workers, 256
-        /// with up to 64, else 64, and room for four payloads.
+        /// KiB of each of a worker's two rings, a power of two from 64 up. 0: 1024 with up to 16 workers; with
+        /// more 64, 256 or 1024 by how many connections each may hold; and room for four payloads.
         ring_kib: usize = 0, 0..=65_536;
         /// KiB that may wait for one connection before it is closed as a slow consumer.
         slow_consumer_kib: usize = 64, 4..=68;
