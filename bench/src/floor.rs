@@ -171,7 +171,7 @@ impl Floor {
             count: 0,
             known: Vec::new(),
             all_head: 0,
-            welcome: welcome(place.heartbeat_s)?,
+            welcome: welcome(place)?,
             scratch: vec![0; READ_BYTES_MAX],
         })
     }
@@ -328,14 +328,15 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// What a node with default settings says, so that phones acknowledge and beat as they do there.
-fn welcome(heartbeat_s: Option<u32>) -> io::Result<Vec<u8>> {
+fn welcome(place: Place) -> io::Result<Vec<u8>> {
     let settings = Settings::parse("", "the defaults").map_err(io::Error::other)?;
     let mut welcome = Vec::new();
     Frame::Welcome(Welcome {
         version: wire::VERSION,
         epoch: Epoch(1),
-        heartbeat_s: heartbeat_s.unwrap_or(settings.heartbeat.s_default as u32),
-        ack_delay_ms: settings.push.ack_delay_ms as u32,
+        heartbeat_s: place.heartbeat_s.unwrap_or(settings.heartbeat.s_default as u32),
+        // As the node of `c4m` has it.
+        ack_delay_ms: if place.herd_max.is_some() { 0 } else { settings.push.ack_delay_ms as u32 },
         ack_every: settings.push.ack_every as u32,
         positions: Positions::EMPTY,
     })

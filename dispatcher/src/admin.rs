@@ -13,6 +13,7 @@ mod copy;
 #[cfg(test)]
 mod tests;
 
+use crate::admission;
 use crate::backend::Hand;
 use crate::fanout::Order;
 use crate::status::Status;
@@ -51,6 +52,7 @@ enum Question {
     Backup(To),
     Stats(Nothing),
     Fanout(Order),
+    Admission(admission::Order),
 }
 
 #[derive(Deserialize)]
@@ -158,20 +160,25 @@ impl Admin {
             Ok(Question::Stats(Nothing {})) => Answer::Ok(self.stats()),
             Ok(Question::Backup(To { to })) => self.back_up(to).await,
             Ok(Question::Fanout(order)) => self.order_fanout(order).await,
+            Ok(Question::Admission(order)) => self.order_admission(order).await,
             Err(error) => Answer::Error(format!(
-                "not a question ({error}); ask {{\"stats\":{{}}}}, {{\"backup\":{{\"to\":\"/a/directory\"}}}} or {{\"fanout\":\"status\"}}"
+                "not a question ({error}); ask {{\"stats\":{{}}}}, {{\"backup\":{{\"to\":\"/a/directory\"}}}}, {{\"fanout\":\"status\"}} or {{\"admission\":\"status\"}}"
             )),
         }
+    }
+
+    async fn order_admission(&self, order: admission::Order) -> Answer {
+        if order != admission::Order::Status {
+            metrics::say!("dispatcher: an operator's order about logins: {order:?}");
+        }
+        of_hub(self.hand.admission(order).await)
     }
 
     async fn order_fanout(&self, order: Order) -> Answer {
         if order != Order::Status {
             metrics::say!("dispatcher: an operator's order about broadcasts: {order:?}");
         }
-        let Ok(status) = self.hand.fanout(order).await else {
-            return Answer::Error("the hub is behind; try again".to_owned());
-        };
-        serde_json::to_value(status).map_or_else(|error| Answer::Error(error.to_string()), Answer::Ok)
+        of_hub(self.hand.fanout(order).await)
     }
 
     /// Copies on a thread of its own; if who asked goes away, the copy is made all the same.
@@ -222,6 +229,12 @@ impl Admin {
 fn durability(number: u64) -> &'static str {
     let all = [Durability::Memory, Durability::Process, Durability::Interval, Durability::Sync];
     all.iter().find(|durability| **durability as u64 == number).map_or("unknown", |it| it.as_str())
+}
+
+/// The hub's answer, for who asked.
+fn of_hub<T: Serialize, E>(status: Result<T, E>) -> Answer {
+    let Ok(status) = status else { return Answer::Error("the hub is behind; try again".to_owned()) };
+    serde_json::to_value(status).map_or_else(|error| Answer::Error(error.to_string()), Answer::Ok)
 }
 
 fn is_trusted(socket: &UnixStream) -> bool {

@@ -13,6 +13,7 @@ use crate::core::{Core, LinkSlot};
 use crate::status::Sample;
 use bus::{Admission, Down, UNLIMITED};
 use metrics::{DispatcherMetric as Metric, Page, WorkerMetric};
+use serde::{Deserialize, Serialize};
 
 /// The least of memory that is kept free where the settings name none, in bytes.
 const RESERVE_BYTES_MIN: u64 = 128 << 20;
@@ -20,6 +21,35 @@ const RESERVE_BYTES_MIN: u64 = 128 << 20;
 const RESERVE_PERCENT: u64 = 3;
 /// A worker has room for others' phones while it holds less than this part of what it may.
 const ROOM_PERCENT: u64 = 98;
+
+/// What an operator may ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Only look.
+    Status,
+    /// Fresh logins a second, all workers together; 0: as many as come.
+    Limit(u32),
+}
+
+/// Who may log in now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct AdmissionStatus {
+    /// Whether there is memory for anybody.
+    pub is_open: bool,
+    /// Fresh logins a second, all workers together; 0: as many as come.
+    pub attaches_per_s: u32,
+    /// Bytes of memory that are available; absent before the first look.
+    pub available_bytes: Option<u64>,
+    /// Bytes of memory that are kept free.
+    pub reserve_bytes: Option<u64>,
+    /// Logins put off since the workers began.
+    pub put_off: u64,
+    /// Connections that all workers hold.
+    pub connections: u64,
+    /// The most they may hold.
+    pub connections_max: u64,
+}
 
 /// Whether the machine has memory for more phones.
 #[derive(Debug)]
@@ -38,6 +68,11 @@ impl Gate {
             reserve_bytes: (settings.memory_reserve_mib as u64) << 20,
             is_open: true,
         }
+    }
+
+    /// Changes the rate from here on.
+    pub fn limit(&mut self, attaches_per_s: u32) {
+        self.attaches_per_s = attaches_per_s;
     }
 
     /// Whether phones may log in.
@@ -84,6 +119,25 @@ fn has_room(page: &Page) -> bool {
 }
 
 impl Core {
+    /// Carries out an operator's order, which holds until the next one, or until this process ends.
+    pub fn order_admission(&mut self, order: Order) -> AdmissionStatus {
+        if let Order::Limit(attaches_per_s) = order {
+            self.gate.limit(attaches_per_s);
+            self.tell_admissions();
+        }
+        let sample = self.status.sample();
+        let sum = |metric| self.live().map(|link| link.page.get(metric)).sum();
+        AdmissionStatus {
+            is_open: self.gate.is_open(),
+            attaches_per_s: self.gate.attaches_per_s,
+            available_bytes: sample.as_ref().map(|sample| sample.available_bytes),
+            reserve_bytes: sample.as_ref().map(|sample| self.gate.reserve_bytes(sample.total_bytes)),
+            put_off: sum(WorkerMetric::RefusedAdmission),
+            connections: sum(WorkerMetric::Connections),
+            connections_max: sum(WorkerMetric::ConnectionsMax),
+        }
+    }
+
     /// Once a tick: looks at the machine, and tells the workers whose record has changed.
     pub fn admit(&mut self) {
         if let Some(sample) = self.status.sample()

@@ -1,6 +1,7 @@
 //! The API threads' hand on the hub: a bounded queue and a waker.
 
 use crate::command::Command;
+use crate::admission::{self, AdmissionStatus};
 use crate::fanout::{FanoutStatus, Order};
 use crate::status::Status;
 use api::{Accepted, Backend, MessageStatus, Presence, Readiness, Recalled, Refusal, Submission};
@@ -40,6 +41,14 @@ impl Hand {
     /// [`Refusal`] when the hub is behind, or gone.
     pub(crate) async fn fanout(&self, order: Order) -> Result<FanoutStatus, Refusal> {
         self.ask(|to| Command::Fanout(order, to)).await
+    }
+
+    /// Carries out an operator's order about logins.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the hub is behind, or gone.
+    pub(crate) async fn admission(&self, order: admission::Order) -> Result<AdmissionStatus, Refusal> {
+        self.ask(|to| Command::Admission(order, to)).await
     }
 
     fn send(&self, command: Command) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! What the API threads ask of the hub, and the hub's answers.
 
 use crate::core::Core;
+use crate::admission::{self, AdmissionStatus};
 use crate::fanout::{FanoutStatus, Order};
 use api::{Accepted, MessageStatus, Presence, Recalled, Refusal, Submission};
 use metrics::DispatcherMetric as Metric;
@@ -29,6 +30,8 @@ pub enum Command {
     Keys(Vec<(u8, [u8; 32])>),
     /// An operator's order about broadcasts.
     Fanout(Order, Sender<FanoutStatus>),
+    /// An operator's order about logins.
+    Admission(admission::Order, Sender<AdmissionStatus>),
 }
 
 /// A caller that gave up meanwhile does not need its answer.
@@ -85,6 +88,10 @@ impl Core {
             Command::Keys(keys) => self.set_keys(keys),
             Command::Fanout(order, to) => {
                 let status = self.order_fanout(order);
+                answer(to, status);
+            }
+            Command::Admission(order, to) => {
+                let status = self.order_admission(order);
                 answer(to, status);
             }
         }

@@ -2,7 +2,12 @@
 
 use settings::Settings;
 use std::path::PathBuf;
+use std::time::Duration;
 
+/// Workers from which on the hub lets records gather between two turns that follow each other closely.
+pub const GATHER_LINKS_MIN: usize = 17;
+/// For so long, from the beginning of the one before: a push that crosses the hub twice waits twice at most.
+pub const GATHER: Duration = Duration::from_micros(200);
 /// Records taken from one worker's ring in a turn; the rest wait in the ring.
 pub const UP_RECORDS_MAX: usize = 256;
 /// HTTP calls taken in a turn; the rest wait in the queue.

@@ -3,7 +3,9 @@
 use crate::backend::Hand;
 use crate::clock::Clock;
 use crate::command::Command;
-use crate::config::{COMMANDS_MAX, Config, FANOUT_TICK_MS, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX};
+use crate::config::{
+    COMMANDS_MAX, Config, FANOUT_TICK_MS, GATHER, GATHER_LINKS_MIN, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX,
+};
 use crate::core::Core;
 use crate::inboxes::{Inbox, Inboxes};
 use crate::link::Link;
@@ -64,6 +66,8 @@ pub struct Hub {
     peers: Vec<Option<Peer>>,
     clock: Clock,
     tick_at: Instant,
+    /// When the present turn began.
+    turned_at: Instant,
     /// When the memory that broadcasts take is looked at again.
     watch_at: Instant,
     /// When full rings are looked at again.
@@ -113,6 +117,7 @@ impl Hub {
             peers: Vec::new(),
             clock,
             tick_at: Instant::now(),
+            turned_at: Instant::now(),
             watch_at: Instant::now(),
             retry_at: None,
             busy: false,
@@ -209,7 +214,22 @@ impl Hub {
         Ok(())
     }
 
+    /// Where workers are many, each would wake the hub for a record or two, and cost it a turn: one that follows
+    /// another closely waits a little, and finds more. After a quiet moment nothing waits.
+    fn gather(&self) {
+        if self.core.links.len() < GATHER_LINKS_MIN {
+            return;
+        }
+        let rest = GATHER.saturating_sub(self.turned_at.elapsed());
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
+    }
+
     fn wait(&mut self) -> io::Result<()> {
+        if !self.busy {
+            self.gather();
+        }
         let due = self.tick_at.min(self.watch_at);
         let due = self.retry_at.map_or(due, |at| at.min(due));
         // What a backed-up worker sends has to wait anyway, until its own ring is looked at again.
@@ -217,7 +237,9 @@ impl Hub {
         let is_backed_up = |number| core.peek_link(number).is_some_and(Link::is_backed_up);
         let may_block = self.inboxes.sleep(!self.busy, is_backed_up) && !self.busy;
         let timeout = if may_block { due.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
-        match self.poll.poll(&mut self.events, Some(timeout)) {
+        let polled = self.poll.poll(&mut self.events, Some(timeout));
+        self.turned_at = Instant::now();
+        match polled {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }

@@ -63,7 +63,7 @@ pub struct Options {
     #[arg(long, default_value_t = -10, allow_negative_numbers = true)]
     pub nice: i32,
     /// Logins under way at one time while phones come for the first time; 0: no limit
-    #[arg(long, default_value_t = 4_096)]
+    #[arg(long, default_value_t = 16_384)]
     pub under_way_max: u32,
     /// First connections a second; 0: as fast as they are taken
     #[arg(long, default_value_t = 0)]
@@ -86,6 +86,9 @@ pub struct Options {
     /// After the storm's vanishing, phones come back at moments within so many milliseconds
     #[arg(long, default_value_t = 60_000)]
     pub return_within_ms: u32,
+    /// Logins a second that the node lets in during the storm; 0: three quarters of what it managed at first
+    #[arg(long, default_value_t = 0)]
+    pub storm_attaches_per_s: u32,
     /// Longest first back-off of a phone whose login failed, in milliseconds; it doubles
     #[arg(long, default_value_t = 1_000)]
     pub back_off_ms: u32,

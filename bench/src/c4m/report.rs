@@ -139,6 +139,8 @@ pub struct Storm {
     pub per_s: f64,
     /// Logged in again, by the flooder's count; all, unless time ran out.
     pub attached: u64,
+    /// Logins a second that the node let in.
+    pub admission_per_s: u32,
     /// Logins that admission told to come later.
     pub put_off: u64,
     /// Connections that failed, and were tried again.

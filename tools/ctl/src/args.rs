@@ -122,6 +122,26 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: FanoutAction,
     },
+    /// Logins at the dispatcher that runs: look, set how many there may be
+    Admission {
+        /// The dispatcher's run directory [default: node.run_dir of the configuration]
+        #[arg(long, global = true, value_name = "RUN")]
+        run_dir: Option<PathBuf>,
+        #[command(subcommand)]
+        action: AdmissionAction,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum AdmissionAction {
+    /// Show who may log in
+    Status,
+    /// Let so many phones log in a second, until the dispatcher ends; the others are told when to come back
+    Limit {
+        /// Fresh logins a second, all workers together; 0: as many as come
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(..=10_000_000))]
+        attaches_per_s: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

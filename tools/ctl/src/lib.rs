@@ -13,6 +13,7 @@
 //! what to do; the exit code is 2 for a wrong command line and 1 for anything that failed.
 
 mod admin;
+mod admission;
 mod api;
 mod args;
 mod devices;
@@ -58,6 +59,9 @@ pub fn run(
         Command::Plan { shell } => node::plan(&common, shell, &mut output),
         Command::Config(action) => node::config(&common, action, &mut output),
         Command::Store(action) => store::store(&common, action, &mut output),
+        Command::Admission { run_dir, action } => {
+            admission::admission(&common, run_dir, action, &mut output)
+        }
         Command::Fanout { run_dir, action } => fanout::fanout(&common, run_dir, action, &mut output),
     }
 }

@@ -18,6 +18,8 @@ const VANISH: Part = Part(60);
 const RETURN: Part = Part(400);
 /// What is kept of the time for what comes behind the storm.
 const REST: Part = Part(50);
+/// Of the logins that the node managed while nothing else went on, those that it lets in.
+const LOGINS_PART: f64 = 0.75;
 const LAST: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
@@ -26,6 +28,7 @@ impl Run<'_> {
         let fleet = self.crowd.fleet.clone();
         let pusher = Pusher::to(self.backend(), self.control()?.devices.clone(), self.options.push_per_s);
         let control = self.control()?.stats()?;
+        let limit = self.limit_logins()?;
         // Nobody holds phones back but the node.
         fleet.order(Order::Pace { connect_per_s: 0, under_way_max: 0 })?;
         self.sampler.reset_peak();
@@ -60,6 +63,7 @@ impl Run<'_> {
             vanish_s: stats::round(vanish_s, 2),
             per_s: rate(after.attaches - before.attaches, seconds - vanish_s),
             attached: after.attached + self.control()?.fleet.progress().attached,
+            admission_per_s: limit,
             put_off: after.put_off - before.put_off,
             failed: after.connects_failed - before.connects_failed,
             extra_bytes_max: peak.extra_bytes(),
@@ -75,6 +79,21 @@ impl Run<'_> {
             storm.attached
         ));
         self.part.storm = Some(storm);
+        self.admission(0)
+    }
+
+    /// Admission control as an operator who knows the node sets it; how many it lets in a second.
+    fn limit_logins(&self) -> Result<u32, Error> {
+        let per_s = match self.options.storm_attaches_per_s {
+            0 => (self.part.attach.per_s * LOGINS_PART) as u32,
+            per_s => per_s,
+        };
+        self.admission(per_s)?;
+        Ok(per_s)
+    }
+
+    fn admission(&self, per_s: u32) -> Result<(), Error> {
+        self.node.moorctl(&["admission", "limit", &per_s.to_string()])?;
         Ok(())
     }
 }

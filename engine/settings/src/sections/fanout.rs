@@ -11,6 +11,6 @@ section! {
         per_s: usize = 0, 0..=1_000_000_000;
         /// MiB by which waiting bytes, the kernel's for TCP and the workers', may grow during broadcasts
         /// before they pause; they go on below half of it.
-        memory_mib: usize = 512, 1..=1_048_576;
+        memory_mib: usize = 256, 1..=1_048_576;
     }
 }

@@ -70,3 +70,22 @@ fn refusals_and_wrong_lines() {
     let nowhere = format!("fanout status --run-dir {}", place.0.join("gone").display());
     assert!(place.fails(&nowhere).0.contains("do: start the node"));
 }
+
+const PUTTING_OFF: &str = "{\"ok\":{\"is_open\":true,\"attaches_per_s\":30000,\"available_bytes\":3221225472,\
+    \"reserve_bytes\":758000000,\"put_off\":7,\"connections\":12,\"connections_max\":4000000}}\n";
+
+#[test]
+fn logins_are_shown_and_limited() {
+    let place = Place::new();
+    for (line, order) in [("status", json!("status")), ("limit 30000", json!({"limit": 30000}))] {
+        let (question, shown) = asked(&place, &format!("admission {line}"), PUTTING_OFF);
+        assert_eq!(question, json!({"admission": order}));
+        let text = shown.expect("answered");
+        for words in ["open to 30000 a second", "put off     7 so far", "12 of at most 4000000"] {
+            assert!(text.contains(words), "{text}");
+        }
+    }
+    let closed = "{\"ok\":{\"is_open\":false,\"attaches_per_s\":0}}\n";
+    let text = asked(&place, "admission status", closed).1.expect("answered");
+    assert!(text.contains("closed: memory is short") && text.contains("not looked at yet"), "{text}");
+}

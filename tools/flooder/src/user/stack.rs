@@ -148,7 +148,12 @@ impl Stack {
 
     fn syn_ack(&mut self, phone: u32, head: &Head, sink: &mut impl Sink) {
         let tcb = &mut self.tcbs[phone as usize];
-        if head.flags & (flag::SYN | flag::ACK) != flag::SYN | flag::ACK || head.ack != tcb.snd_nxt {
+        if head.flags & flag::ACK != 0 && head.ack != tcb.snd_nxt {
+            // The server still holds an earlier connection of this port: it is told that nobody is there any more
+            // (RFC 9293, 3.10.7.3), and the SYN is sent again.
+            return self.refuse(head, sink);
+        }
+        if head.flags & (flag::SYN | flag::ACK) != flag::SYN | flag::ACK {
             return;
         }
         (tcb.snd_una, tcb.rcv_nxt) = (head.ack, head.seq.wrapping_add(1));
@@ -297,9 +302,14 @@ impl Stack {
     /// A packet for a connection that is over. What asks for an answer gets a reset, unless the path is dead.
     fn stray(&mut self, phone: u32, head: &Head, data: &[u8], sink: &mut impl Sink) {
         let asks = !data.is_empty() || head.flags & (flag::SYN | flag::FIN) != 0;
-        if !asks || head.flags & flag::RST != 0 || self.tcbs[phone as usize].has(tcb::SILENT) {
-            return;
+        if asks && head.flags & flag::RST == 0 && !self.tcbs[phone as usize].has(tcb::SILENT) {
+            self.refuse(head, sink);
         }
+    }
+
+    /// Resets whatever the server takes for a connection.
+    fn refuse(&mut self, head: &Head, sink: &mut impl Sink) {
+        let Some((phone, _)) = self.common.block.phone(head.target, head.target_port) else { return };
         let answer = Head {
             source: head.target,
             source_port: head.target_port,

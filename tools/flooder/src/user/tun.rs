@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use super::api::UserError;
 
 /// Packets from the server that wait for the queue; beyond them they are lost, as in a router.
-const QUEUE_PACKETS: i32 = 100_000;
+const QUEUE_PACKETS: i32 = 500_000;
 const TUNSETIFF: c_ulong = 0x4004_54ca;
 
 /// A device that carries IPv4 packets, each read and written by one call. It goes when this is dropped.
