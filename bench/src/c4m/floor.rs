@@ -83,6 +83,9 @@ pub fn floor(options: &Options, budget: Budget) -> Result<FloorPart, Error> {
     Ok(part)
 }
 
+/// Messages written and not delivered at which no further floor is told to write.
+const AHEAD_MAX: u64 = 20_000;
+
 fn start(options: &Options, floors: usize) -> Result<Herd, Error> {
     let program = std::env::current_exe().map_err(Error::io("finding this program"))?;
     let command = || {
@@ -109,7 +112,12 @@ fn broadcast(
         let stamp = Stamp { intended_ns: now_ns(), index, target: payload::ALL };
         let mut order = Order::new(PAYLOAD_BYTES);
         order.push(ALL, |out| payload::write(stamp, PAYLOAD_BYTES, out));
-        herd.carry_out(&order, options.floors_at_a_time)?;
+        // Unpaced, four million of them drown in what they send again.
+        let gate = |written: u64| {
+            let least = (wanted + written).saturating_sub(AHEAD_MAX);
+            crowd.wait(deadline, |counts| counts.delivered_all - before.delivered_all >= least);
+        };
+        herd.carry_out(&order, options.floors_at_a_time, gate)?;
         wanted += crowd.phones;
         done = crowd.wait(deadline, |counts| counts.delivered_all - before.delivered_all >= wanted);
         if !done {

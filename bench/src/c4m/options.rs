@@ -51,7 +51,7 @@ pub struct Options {
     #[arg(long)]
     pub no_storm: bool,
     /// Floors that carry out a broadcast at the same time
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 2)]
     pub floors_at_a_time: usize,
     /// Worker processes; 0: as few as hold all connections
     #[arg(long, default_value_t = 0)]

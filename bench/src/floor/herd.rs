@@ -50,22 +50,30 @@ impl Herd {
         self.hands.iter().map(Hand::pid).collect()
     }
 
-    /// Has every floor carry out an order, `at_a_time` of them at once; returns when all have.
+    /// Has every floor carry out an order, `at_a_time` of them at once; returns when all have. `gate` is told how
+    /// many phones were written to so far, and holds the next floor back as long as it likes.
     ///
     /// # Errors
     /// [`HandError::Gone`].
-    pub fn carry_out(&mut self, order: &Order, at_a_time: usize) -> Result<(), HandError> {
+    pub fn carry_out(
+        &mut self,
+        order: &Order,
+        at_a_time: usize,
+        mut gate: impl FnMut(u64),
+    ) -> Result<(), HandError> {
         let mut under_way = VecDeque::with_capacity(at_a_time);
+        let mut written = 0;
         for floor in 0..self.hands.len() {
             if under_way.len() >= at_a_time.max(1)
                 && let Some(oldest) = under_way.pop_front()
             {
-                self.settle(oldest)?;
+                written += self.settle(oldest)?;
+                gate(written);
             }
             self.hands[floor].order(order)?;
             under_way.push_back(floor);
         }
-        under_way.into_iter().try_for_each(|floor| self.settle(floor))
+        under_way.into_iter().try_for_each(|floor| self.settle(floor).map(drop))
     }
 
     /// Phones connected, all floors together.
@@ -76,8 +84,8 @@ impl Herd {
         self.hands.iter_mut().map(|hand| hand.phones().map(u64::from)).sum()
     }
 
-    fn settle(&mut self, floor: usize) -> Result<(), HandError> {
-        self.hands[floor].phones().map(drop)
+    fn settle(&mut self, floor: usize) -> Result<u64, HandError> {
+        self.hands[floor].phones().map(u64::from)
     }
 }
 
