@@ -116,9 +116,12 @@ impl Accounting {
     /// The cheap part, which decisions hang on.
     fn look_at_memory(&self) {
         let sockets = self.sockets();
+        // Figures that could not be read must not look like silence.
+        let is_known = sockets.is_some();
+        let sockets = sockets.unwrap_or_default();
         let memory = self.read("meminfo").and_then(|text| parse::memory(&text));
         let tcp_bytes = sockets.pages * PAGE_BYTES;
-        let sample = memory.map(|memory| Sample {
+        let sample = memory.filter(|_| is_known).map(|memory| Sample {
             available_bytes: memory.available_bytes,
             total_bytes: memory.total_bytes,
             tcp_bytes,
@@ -138,11 +141,11 @@ impl Accounting {
         }
     }
 
-    fn sockets(&self) -> Sockets {
-        let mut sockets = self.read("net/sockstat").and_then(|t| parse::sockets(&t)).unwrap_or_default();
+    fn sockets(&self) -> Option<Sockets> {
+        let mut sockets = self.read("net/sockstat").and_then(|t| parse::sockets(&t))?;
         // Buffers and orphans are counted together there.
         sockets.inuse += self.read("net/sockstat6").and_then(|t| parse::sockets6(&t)).unwrap_or(0);
-        sockets
+        Some(sockets)
     }
 
     /// Looks at a part of the processes: all of them would hold up others' memory for milliseconds at once.

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 const RESERVE_BYTES_MIN: u64 = 128 << 20;
 /// The part of all memory that is kept free where the settings name none: 3 %.
 const RESERVE_PERCENT: u64 = 3;
-/// A worker has room for others' phones while it holds less than this part of what it may.
-const ROOM_PERCENT: u64 = 98;
+/// Full workers may leave the phones to the others while these have at least this part of their places free: enough
+/// for all who come until the next look.
+const ROOM_PERCENT: u64 = 2;
 
 /// What an operator may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
@@ -111,11 +112,11 @@ impl Gate {
     }
 }
 
-/// Whether a worker has room for phones that another one has none for.
-fn has_room(page: &Page) -> bool {
-    let (now, max) = (page.get(WorkerMetric::Connections), page.get(WorkerMetric::ConnectionsMax));
+/// How many more connections a worker takes, and how many it takes in all.
+fn room(page: &Page) -> (u64, u64) {
     // A page is its worker's: nothing in it may overflow here.
-    now.saturating_mul(100) < max.saturating_mul(ROOM_PERCENT)
+    let (now, max) = (page.get(WorkerMetric::Connections), page.get(WorkerMetric::ConnectionsMax));
+    (max.saturating_sub(now).min(1 << 32), max.min(1 << 32))
 }
 
 impl Core {
@@ -126,7 +127,7 @@ impl Core {
             self.tell_admissions();
         }
         let sample = self.status.sample();
-        let sum = |metric| self.live().map(|link| link.page.get(metric)).sum();
+        let sum = |metric| self.live().fold(0_u64, |sum, link| sum.saturating_add(link.page.get(metric)));
         AdmissionStatus {
             is_open: self.gate.is_open(),
             attaches_per_s: self.gate.attaches_per_s,
@@ -140,14 +141,18 @@ impl Core {
 
     /// Once a tick: looks at the machine, and tells the workers whose record has changed.
     pub fn admit(&mut self) {
-        if let Some(sample) = self.status.sample()
-            && self.gate.decide(&sample)
-        {
-            self.count(Metric::AdmissionClosed, 1);
-            metrics::say!(
-                "dispatcher: memory is short ({} MiB available): nobody is let in for now",
-                sample.available_bytes >> 20
-            );
+        let was_open = self.gate.is_open();
+        if let Some(sample) = self.status.sample() {
+            let closes = self.gate.decide(&sample);
+            let (free, tcp) = (sample.available_bytes >> 20, sample.tcp_bytes >> 20);
+            if closes {
+                self.count(Metric::AdmissionClosed, 1);
+                metrics::say!(
+                    "dispatcher: memory is short ({free} MiB available, {tcp} MiB in TCP's buffers): nobody is let in for now"
+                );
+            } else if !was_open && self.gate.is_open() {
+                metrics::say!("dispatcher: there is memory again ({free} MiB available): phones are let in");
+            }
         }
         self.status.counters.set(Metric::AdmissionOpen, u64::from(self.gate.is_open()));
         self.tell_admissions();
@@ -156,15 +161,22 @@ impl Core {
     /// Tells each worker what it may let in, where that has changed.
     pub fn tell_admissions(&mut self) {
         // Each is looked at once: a worker that fills up meanwhile must not count as its own neighbour.
-        let rooms: Vec<bool> = self.live().map(|link| has_room(&link.page)).collect();
-        let with_room = rooms.iter().filter(|room| **room).count();
+        let rooms: Vec<(u64, u64)> = self.live().map(|link| room(&link.page)).collect();
+        let total = rooms.iter().fold((0_u64, 0_u64), |(free, max), room| {
+            (free.saturating_add(room.0), max.saturating_add(room.1))
+        });
+        // Whoever has the most room stays, whatever others are told: somebody always listens.
+        let keeper = (0..rooms.len()).max_by_key(|at| rooms[*at].0);
         let attaches_per_s = self.gate.share(rooms.len() as u32);
         let live = self.links.iter_mut().enumerate().filter_map(|(number, slot)| match slot {
             LinkSlot::Live(link) => Some((number, link)),
             _ => None,
         });
-        for ((number, link), has_room) in live.zip(rooms) {
-            let elsewhere = with_room > usize::from(has_room);
+        for (at, ((number, link), (free, max))) in live.zip(rooms).enumerate() {
+            let (free, max) = (total.0 - free, total.1 - max);
+            let elsewhere = Some(at) != keeper
+                && free.saturating_mul(100) >= max.saturating_mul(ROOM_PERCENT)
+                && free > 0;
             let admission = Admission { attaches_per_s, elsewhere };
             if link.admission_told != Some(admission) {
                 link.admission_told = Some(admission);

@@ -1,7 +1,7 @@
 //! The API threads' hand on the hub: a bounded queue and a waker.
 
-use crate::command::Command;
 use crate::admission::{self, AdmissionStatus};
+use crate::command::Command;
 use crate::fanout::{FanoutStatus, Order};
 use crate::status::Status;
 use api::{Accepted, Backend, MessageStatus, Presence, Readiness, Recalled, Refusal, Submission};

@@ -1,7 +1,7 @@
 //! What the API threads ask of the hub, and the hub's answers.
 
-use crate::core::Core;
 use crate::admission::{self, AdmissionStatus};
+use crate::core::Core;
 use crate::fanout::{FanoutStatus, Order};
 use api::{Accepted, MessageStatus, Presence, Recalled, Refusal, Submission};
 use metrics::DispatcherMetric as Metric;

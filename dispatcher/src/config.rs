@@ -10,6 +10,10 @@ pub const GATHER_LINKS_MIN: usize = 17;
 pub const GATHER: Duration = Duration::from_micros(200);
 /// Records taken from one worker's ring in a turn; the rest wait in the ring.
 pub const UP_RECORDS_MAX: usize = 256;
+/// Records taken from all workers' rings in a turn: the API and the store wait for no more than these.
+pub const UP_RECORDS_TURN_MAX: usize = 8192;
+/// The least that a worker is granted of them.
+pub const UP_RECORDS_MIN: usize = 16;
 /// HTTP calls taken in a turn; the rest wait in the queue.
 pub const COMMANDS_MAX: usize = 8;
 /// HTTP calls that may wait for the hub; more are answered 503 (`api_queue_full_total`).

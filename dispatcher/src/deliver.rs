@@ -123,7 +123,15 @@ impl Core {
         let head = self.head(key);
         // A worker whose ring was full has the stream only up to here; it fans the rest out itself later.
         let Some(target) = self.link(place.link).map(|link| link.fanned(key, head)) else { return };
-        if sent >= target {
+        if sent > target {
+            // It was elsewhere, or is new, and its worker has yet to be sent what it has: as a member it would get
+            // that again. It joins behind it.
+            if let Some(link) = self.link(place.link) {
+                link.mark_ahead(key, sent, handle);
+            }
+            return;
+        }
+        if sent == target {
             return self.join(handle, place, key, sent);
         }
         let acked = self.topic_acked(handle, stream).unwrap_or(0);

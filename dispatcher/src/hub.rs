@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{
     COMMANDS_MAX, Config, FANOUT_TICK_MS, GATHER, GATHER_LINKS_MIN, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX,
+    UP_RECORDS_MIN, UP_RECORDS_TURN_MAX,
 };
 use crate::core::Core;
 use crate::inboxes::{Inbox, Inboxes};
@@ -175,8 +176,9 @@ impl Hub {
         self.handle_events()?;
         let mut round = std::mem::take(&mut self.round);
         self.inboxes.awake(&mut round);
+        let each_max = (UP_RECORDS_TURN_MAX / round.len().max(1)).clamp(UP_RECORDS_MIN, UP_RECORDS_MAX);
         for number in round.iter().copied() {
-            self.take_records(number);
+            self.take_records(number, each_max);
         }
         self.round = round;
         for _ in 0..COMMANDS_MAX {
@@ -332,18 +334,18 @@ impl Hub {
             if self.inboxes.get(number).is_none_or(|inbox| inbox.rx.backlog_bytes() == 0) {
                 return;
             }
-            self.take_records(number);
+            self.take_records(number, UP_RECORDS_MAX);
         }
     }
 
     /// Takes a bounded number of records from a worker's ring; nonsense costs the link.
-    fn take_records(&mut self, number: u16) {
+    fn take_records(&mut self, number: u16, most: usize) {
         let Some(inbox) = self.inboxes.get(number) else { return };
         if self.core.peek_link(number).is_some_and(Link::is_backed_up) {
             return;
         }
         let (core, mut count) = (&mut self.core, 0);
-        let taken = bus::take(&mut inbox.rx, UP_RECORDS_MAX, |kind, bytes| {
+        let taken = bus::take(&mut inbox.rx, most, |kind, bytes| {
             count += 1;
             core.record(number, Up::decode(kind, bytes)?);
             Ok(ControlFlow::Continue(()))

@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use metrics::Page;
 use route::Handle;
 use shmring::{Producer, RingError};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use wire::{AppId, ConnId, Seq, StreamId};
 
 /// A stream of an app.
@@ -21,6 +21,16 @@ pub type TopicKey = (AppId, StreamId);
 /// The ring was full; the caller notes what to do again.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full;
+
+/// A stream that a worker lacks something of.
+#[derive(Debug)]
+struct Behind {
+    /// The last position the worker has.
+    seq: Seq,
+    /// Devices that have more than that, each with its position: they join when the worker has come as far. At
+    /// most the worker's connections, but for those that left meanwhile.
+    ahead: BTreeSet<(Seq, Handle)>,
+}
 
 /// The outgoing half of a link.
 pub struct Link {
@@ -31,8 +41,8 @@ pub struct Link {
     dirty: VecDeque<Handle>,
     dirty_set: HashSet<Handle, FixedState>,
     behind: VecDeque<TopicKey>,
-    /// For each stream that is behind, the last position the worker has.
-    fanned: HashMap<TopicKey, Seq, FixedState>,
+    /// How far the worker is with each of them.
+    fanned: HashMap<TopicKey, Behind, FixedState>,
     /// How far the worker has walked with broadcasts.
     pub walker: Walker,
     /// What the worker was told last of who may log in.
@@ -160,7 +170,7 @@ impl Link {
 
     /// The streams that are behind, each with the last position the worker has.
     pub fn behind(&self) -> impl Iterator<Item = (TopicKey, Seq)> {
-        self.fanned.iter().map(|(key, seq)| (*key, *seq))
+        self.fanned.iter().map(|(key, behind)| (*key, behind.seq))
     }
 
     /// Whether dirty devices go before streams that are behind this time; it changes from call to call.
@@ -183,16 +193,31 @@ impl Link {
         Some(handle)
     }
 
-    /// Notes that the worker has a stream only up to `seq`.
+    /// Notes that the worker has a stream only up to `seq`. Who waited for that is served again.
     pub fn mark_behind(&mut self, key: TopicKey, seq: Seq) {
-        if self.fanned.insert(key, seq).is_none() {
-            self.behind.push_back(key);
+        let Some(behind) = self.fanned.get_mut(&key) else {
+            self.fanned.insert(key, Behind { seq, ahead: BTreeSet::new() });
+            return self.behind.push_back(key);
+        };
+        behind.seq = seq;
+        let later = behind.ahead.split_off(&(seq + 1, 0));
+        let reached = std::mem::replace(&mut behind.ahead, later);
+        reached.into_iter().for_each(|(_, handle)| self.mark_dirty(handle));
+    }
+
+    /// Notes a device that has more of a stream that is behind than the worker: up to `seq`.
+    pub fn mark_ahead(&mut self, key: TopicKey, seq: Seq, handle: Handle) {
+        match self.fanned.get_mut(&key).filter(|behind| behind.seq < seq) {
+            Some(behind) => {
+                behind.ahead.insert((seq, handle));
+            }
+            None => self.mark_dirty(handle),
         }
     }
 
     /// The position up to which the worker has a stream whose head is `head`.
     pub fn fanned(&self, key: TopicKey, head: Seq) -> Seq {
-        self.fanned.get(&key).copied().unwrap_or(head)
+        self.fanned.get(&key).map_or(head, |behind| behind.seq)
     }
 
     /// Whether the worker lacks broadcasts of this stream.
@@ -207,9 +232,8 @@ impl Link {
 
     /// The worker has caught up with the stream that [`Link::next_behind`] named.
     pub fn caught_up(&mut self) {
-        if let Some(key) = self.behind.pop_front() {
-            self.fanned.remove(&key);
-        }
+        let Some(behind) = self.behind.pop_front().and_then(|key| self.fanned.remove(&key)) else { return };
+        behind.ahead.into_iter().for_each(|(_, handle)| self.mark_dirty(handle));
     }
 
     /// Times the ring was full since the last [`Link::take_full`].

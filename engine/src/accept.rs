@@ -5,7 +5,7 @@ use metrics::WorkerMetric;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Token};
 use std::io::{ErrorKind, Read, Write};
-use wire::{ConnId, Frame, GoAway, Reason};
+use wire::{Frame, GoAway, Reason};
 
 /// How an accept batch ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,17 +79,21 @@ impl Core {
         self.take_in(stream);
     }
 
-    fn take_in(&mut self, mut stream: TcpStream) {
+    /// The Hello mostly came with the connection: it is read before epoll is told of the socket, which then has
+    /// nothing to tell, and saves a turn.
+    fn take_in(&mut self, stream: TcpStream) {
         let generation = self.next_generation();
-        let entry = self.conns.vacant_entry();
-        let slot = entry.key();
-        let token = Token(ConnId { slot: slot as u32, generation }.to_u64() as usize);
-        if self.registry.register(&mut stream, token, Interest::READABLE).is_err() {
-            self.page.closed(Reason::SocketError);
-            return;
-        }
-        entry.insert(Conn::new(stream, generation));
+        let slot = self.conns.insert(Conn::new(stream, generation));
         self.deadlines.arm(slot as u32, generation, CLASS_HANDSHAKE, self.now);
+        let id = self.id_of(slot);
+        self.readable(slot, false);
+        if self.slot_of(id).is_none() {
+            return; // It was put off, or turned out to be nobody.
+        }
+        let token = Token(id.to_u64() as usize);
+        if self.registry.register(&mut self.conns[slot].stream, token, Interest::READABLE).is_err() {
+            self.close(slot, Reason::SocketError);
+        }
     }
 
     /// There is no room: say so and close. What the phone sent is read away first, since closing a socket

@@ -215,12 +215,8 @@ impl Core {
     }
 
     /// Verifies the token here, so that garbage costs the dispatcher nothing, then asks to attach. The rate of
-    /// logins comes first: a storm is sent away before it costs a MAC each.
+    /// logins counts genuine ones only, or garbage would use it up.
     fn login(&mut self, slot: usize, hello: Hello<'_>) -> bool {
-        let random = self.random();
-        if let Err(retry_after_ms) = self.admission.admit(self.now_ns, random) {
-            return self.put_off(slot, retry_after_ms);
-        }
         let claims = match self.keys.verify(hello.token, self.now_unix_s) {
             Ok(claims) => claims,
             Err(error) => {
@@ -234,6 +230,10 @@ impl Core {
             }
         };
         self.page.add(WorkerMetric::HellosVerified, 1);
+        let random = self.random();
+        if let Err(retry_after_ms) = self.admission.admit(self.now_ns, random) {
+            return self.put_off(slot, retry_after_ms);
+        }
         let conn = &mut self.conns[slot];
         (conn.device, conn.app) = (claims.device, claims.app);
         let heartbeat_s = u16::try_from(hello.heartbeat_s).unwrap_or(u16::MAX);

@@ -79,7 +79,10 @@ impl Throttle {
     /// Takes `n`, whether they are available or not: what is beyond is owed.
     pub fn take(&mut self, n: u32, now_ns: u64) {
         if self.interval_ns > 0 {
-            self.full_at_ns = self.full_at_ns.max(now_ns) + u64::from(n) * self.interval_ns;
+            // What was taken beyond a burst, as something else forced it, is not owed for ever.
+            let owed_max = now_ns + 2 * u64::from(self.burst) * self.interval_ns;
+            let full_at = self.full_at_ns.max(now_ns) + u64::from(n) * self.interval_ns;
+            self.full_at_ns = full_at.min(owed_max);
         }
     }
 

@@ -335,6 +335,10 @@ impl Worker {
     /// Gives memory back some time after a storm, so that it returns to what it was before.
     fn give_back(&mut self) {
         self.core.note_peak();
+        if self.core.topics.is_busy() {
+            self.give_back_at = None; // The next slice would only ask for it again.
+            return;
+        }
         match self.give_back_at {
             Some(at) if at <= Instant::now() => {
                 if self.core.has_surplus() {

@@ -38,14 +38,14 @@ fn told(link: &mut Link, rx: &mut Consumer) -> (Vec<u32>, usize) {
 }
 
 #[test]
-fn up_to_sixteen_workers_are_never_held_back() {
+fn up_to_two_workers_a_core_are_never_held_back() {
     let mut fanout = fanout(0, 0);
-    let mut links: Vec<_> = (0..16).map(|_| link()).collect();
+    let mut links: Vec<_> = (0..4).map(|_| link()).collect();
     for (number, (link, _)) in links.iter_mut().enumerate() {
         assert!(fanout.offer(number as u16, link, KEY, FRAME), "worker {number}");
     }
-    assert_eq!((fanout.walkers(), fanout.held()), (16, 0));
-    assert_eq!(Fanout::new(&settings::Fanout::default(), 64).walkers_max(), 256, "four a core");
+    assert_eq!((fanout.walkers(), fanout.held()), (4, 0));
+    assert_eq!(Fanout::new(&settings::Fanout::default(), 64).walkers_max(), 128, "two a core");
 }
 
 #[test]
@@ -189,7 +189,7 @@ proptest! {
     }
 
     /// Whatever the levels: while it does not pause, what is above the base is within the budget; a pause begins
-    /// only above it, and ends below half of it or when its time is over.
+    /// only above it, and ends below half of it or when nothing has been taken for a while.
     #[test]
     fn the_memory_budget_is_kept(steps in prop::collection::vec((0..20_000_u64, any::<bool>(), 0..3000_u64), 1..60)) {
         let (mut guard, mut now_ms, mut paused_at) = (MemoryGuard::new(1000), 0, None);
@@ -207,7 +207,7 @@ proptest! {
                 (true, true) => prop_assert!(above > 500, "{above} above"),
                 (true, false) => {
                     let lasted = now_ms - paused_at.expect("it began");
-                    prop_assert!(above <= 500 || lasted >= 60_000, "{above} above after {lasted} ms");
+                    prop_assert!(above <= 500 || lasted >= 5_000, "{above} above after {lasted} ms");
                 }
             }
         }

@@ -116,17 +116,23 @@ fn workers_are_told_what_has_changed_for_them_and_nothing_else() {
     let (mut a, page_a) = worker(&mut world);
     assert_eq!(told(&mut world, &mut a), [(100, false)], "as it links");
     let (mut b, page_b) = worker(&mut world);
-    assert_eq!((told(&mut world, &mut b), told(&mut world, &mut a)), (vec![(50, true)], vec![(50, true)]));
+    // Both are empty: the later of those with the most room is the one that always listens.
+    assert_eq!((told(&mut world, &mut b), told(&mut world, &mut a)), (vec![(50, false)], vec![(50, true)]));
     world.core.admit();
     assert_eq!((told(&mut world, &mut a), told(&mut world, &mut b)), (vec![], vec![]), "nothing changed");
 
-    page_b.set(WorkerMetric::Connections, 97);
-    world.core.admit();
-    assert_eq!(told(&mut world, &mut a), [], "there is room yet");
     page_b.set(WorkerMetric::Connections, 98);
+    page_a.set(WorkerMetric::Connections, 100);
+    world.core.admit();
+    assert_eq!(told(&mut world, &mut a), [], "two of a hundred places are free elsewhere");
+    page_b.set(WorkerMetric::Connections, 99);
     world.core.admit();
     assert_eq!((told(&mut world, &mut a), told(&mut world, &mut b)), (vec![(50, false)], vec![]));
+    page_a.set(WorkerMetric::Connections, 0);
+    world.core.admit();
+    assert_eq!((told(&mut world, &mut a), told(&mut world, &mut b)), (vec![], vec![(50, true)]));
     page_a.set(WorkerMetric::Connections, 100);
+    page_b.set(WorkerMetric::Connections, 100);
     world.core.admit();
     assert_eq!((told(&mut world, &mut a), told(&mut world, &mut b)), (vec![], vec![(50, false)]));
 

@@ -34,6 +34,9 @@ pub struct Device {
     pub epoch: Epoch,
     pub positions: BTreeMap<StreamId, Seq>,
     names: BTreeMap<String, StreamId>,
+    /// Where the server said on this connection that the device stands; `None` once a Sync has said that what was
+    /// on the way from an earlier dispatcher may come again.
+    told: Option<BTreeMap<StreamId, Seq>>,
     /// Streams whose position the server has yet to hear of.
     pub unacknowledged: BTreeSet<StreamId>,
     /// The connection that the device believes in.
@@ -55,6 +58,7 @@ impl Device {
             epoch: Epoch(0),
             positions: start(),
             names: BTreeMap::new(),
+            told: None,
             unacknowledged: BTreeSet::new(),
             at: None,
             welcomed: false,
@@ -86,10 +90,12 @@ impl Device {
                 Frame::Welcome(w) => {
                     self.welcomed = true;
                     self.must_ask &= w.epoch == self.epoch;
+                    self.told = Some(w.positions.iter().map(|p| (p.stream, p.seq)).collect());
                     self.stand(w.epoch, w.positions);
                 }
                 Frame::Sync(s) => {
                     self.must_ask |= s.epoch != self.epoch;
+                    self.told = None;
                     self.stand(s.epoch, s.positions);
                     self.syncs += 1;
                     said.push(Said::Ack(Vec::new()));
@@ -115,6 +121,8 @@ impl Device {
                 panic!("a push of stream {stream}, which {} does not know", self.id)
             };
             assert!(seq <= *position + 1, "a hole in stream {stream}: {seq} after {position}");
+            let told = self.told.as_ref().and_then(|told| told.get(&stream)).copied().unwrap_or(0);
+            assert!(seq > told, "number {seq} of stream {stream} came, after it was told {told}");
             again = seq <= *position;
             *position = seq.max(*position);
             self.unacknowledged.insert(stream);
@@ -126,11 +134,17 @@ impl Device {
         match s.status {
             SubscriptionStatus::Member => {
                 self.names.insert(s.topic.to_owned(), s.stream);
+                if let (Some(told), false) = (&mut self.told, self.positions.contains_key(&s.stream)) {
+                    told.insert(s.stream, s.seq);
+                }
                 self.move_to(s.stream, s.seq);
             }
             SubscriptionStatus::NotMember => {
                 if let Some(stream) = self.names.remove(s.topic) {
                     self.positions.remove(&stream);
+                    if let Some(told) = &mut self.told {
+                        told.remove(&stream);
+                    }
                     self.unacknowledged.remove(&stream);
                 }
             }

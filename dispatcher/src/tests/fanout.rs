@@ -7,10 +7,11 @@ use crate::core::LinkSlot;
 use crate::fanout::{Fanout, Order, State};
 use crate::link::{Link, TopicKey};
 use crate::status::Sample;
-use bus::{Down, UNLIMITED, Up};
+use api::{Submission, Target};
+use bus::{Attach, Down, UNLIMITED, Up};
 use metrics::{DispatcherMetric as Metric, Page, WorkerMetric};
 use shmring::Consumer;
-use wire::{AppId, STREAM_ALL};
+use wire::{AppId, ConnId, DeviceId, Position, Positions, STREAM_ALL, Seq};
 
 const KEY: TopicKey = (AppId(1), STREAM_ALL);
 const MIB: u64 = 1 << 20;
@@ -45,6 +46,21 @@ impl Worker {
         (paces, fanouts)
     }
 
+    /// Broadcasts and memberships it was told of since the last time, in order.
+    fn joins(&mut self) -> Vec<&'static str> {
+        let mut order = Vec::new();
+        while let Some(record) = self.rx.peek().expect("sound") {
+            match Down::decode(record.kind, record.bytes).expect("sound") {
+                Down::Fanout { .. } => order.push("broadcast"),
+                Down::Join { stream: STREAM_ALL, .. } => order.push("join"),
+                _ => {}
+            }
+            self.rx.advance();
+        }
+        self.rx.release();
+        order
+    }
+
     fn walked(&self, world: &mut World, fanouts: u32) {
         world.core.record(self.number, Up::Walked { fanouts });
     }
@@ -59,6 +75,51 @@ fn world(workers: usize, per_s: usize) -> (World, Vec<Worker>) {
     let pace = if per_s == 0 { UNLIMITED } else { per_s as u32 };
     workers.iter_mut().for_each(|worker| assert_eq!(worker.told(), (vec![pace], 0), "each is told"));
     (world, workers)
+}
+
+/// A device logs in at a worker and says where it stands, if it knows.
+fn login(world: &mut World, worker: &Worker, device: u64, all: Option<Seq>) {
+    let mut pairs = Vec::new();
+    let positions = all.map(|seq| Position { stream: STREAM_ALL, seq });
+    let positions = Positions::build(positions, &mut pairs);
+    let (conn, epoch) = (ConnId { slot: device as u32, generation: 1 }, world.core.store.epoch());
+    let (device, app) = (DeviceId(device), KEY.0);
+    let attach = Attach { conn, device, app, heartbeat_s: 0, session: 0, epoch, positions };
+    world.core.record(worker.number, Up::Attach(attach));
+}
+
+/// A stored broadcast, settled.
+fn broadcast(world: &mut World) {
+    let submission = Submission {
+        app: KEY.0,
+        target: Target::All,
+        payload: b"all".to_vec(),
+        ttl_s: 60,
+        collapse: None,
+        idempotency: None,
+    };
+    world.core.submit(submission).expect("accepted");
+    world.core.turn_store();
+    world.turn();
+}
+
+#[test]
+fn who_has_a_broadcast_already_joins_behind_it_where_it_is_yet_to_come() {
+    let (mut world, mut workers) = world(2, 0);
+    // One that is away keeps the messages in the store.
+    world.core.find_or_insert(DeviceId(100), KEY.0);
+    login(&mut world, &workers[0], 101, None);
+    broadcast(&mut world);
+    assert_eq!((workers[0].joins(), workers[1].joins()), (vec!["join", "broadcast"], vec![]));
+    // It got it there and comes back here, where it is not the worker's turn; a new one starts behind it too.
+    login(&mut world, &workers[1], 101, Some(1));
+    login(&mut world, &workers[1], 102, None);
+    broadcast(&mut world);
+    assert_eq!(workers[1].joins(), [""; 0], "as members they would get the first one again");
+    workers[0].walked(&mut world, 2);
+    while world.turn() {}
+    assert_eq!(workers[1].joins(), ["broadcast", "broadcast", "join", "join"]);
+    assert!(world.core.catchups.is_empty());
 }
 
 #[test]

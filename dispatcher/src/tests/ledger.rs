@@ -133,8 +133,8 @@ impl Ledger {
         self.names.get(&(epoch, stream, seq)).copied()
     }
 
-    /// A device got a message: it must be settled, meant for it, and come once. What the device dropped may also
-    /// be a broadcast from before its time, as a worker that is behind sends it.
+    /// A device got a message: it must be settled, meant for it, and come once, but where a Sync said that it may
+    /// come again.
     pub fn got(&mut self, device: usize, id: DeviceId, app: AppId, got: &Got) {
         let inbox = got.stream == STREAM_INBOX;
         let stream = if inbox { Stream::Inbox(id) } else { Stream::Topic(app, got.stream) };

@@ -97,3 +97,20 @@ fn devices_and_streams_are_noted_once() {
         "one note, taken back by one call"
     );
 }
+
+#[test]
+fn devices_that_are_ahead_wait_until_the_worker_has_come_as_far() {
+    let (mut link, _rx) = link();
+    let key = (AppId(1), 2);
+    link.mark_behind(key, 4);
+    for (seq, handle) in [(6, 1), (8, 2), (6, 1), (7, 3), (9, 4)] {
+        link.mark_ahead(key, seq, handle);
+    }
+    assert_eq!(link.take_dirty(), None, "nothing is tried before");
+    link.mark_behind(key, 5);
+    assert_eq!(link.take_dirty(), None);
+    link.mark_behind(key, 7);
+    assert_eq!((link.take_dirty(), link.take_dirty(), link.take_dirty()), (Some(1), Some(3), None));
+    link.caught_up();
+    assert_eq!((link.take_dirty(), link.take_dirty(), link.take_dirty()), (Some(2), Some(4), None));
+}

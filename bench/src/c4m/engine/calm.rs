@@ -18,7 +18,7 @@ use crate::{Error, stats};
 
 const WATCH: Part = Part(200);
 const QUIET: Part = Part(60);
-const BROADCAST: Part = Part(130);
+const BROADCAST: Part = Part(210);
 /// Longest wait for the last pushes of a phase.
 const LAST: Part = Part(20);
 /// Pushes go on for so long before a broadcast begins, so that they are under way when it does.

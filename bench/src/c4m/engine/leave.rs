@@ -11,7 +11,7 @@ use crate::c4m::options::Part;
 use crate::c4m::reading::Line;
 use crate::c4m::report::After;
 
-const GO: Part = Part(60);
+const GO: Part = Part(90);
 const QUIET: Part = Part(60);
 /// Between two looks at all processes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -14,7 +14,7 @@ use crate::c4m::reading::rate;
 use crate::c4m::report::Storm;
 use crate::{Error, stats};
 
-const VANISH: Part = Part(60);
+const VANISH: Part = Part(80);
 const RETURN: Part = Part(400);
 /// What is kept of the time for what comes behind the storm.
 const REST: Part = Part(50);

@@ -154,6 +154,12 @@ counts! {
     misdelivered,
     /// Messages that the server declared gone.
     gaps,
+    /// Logins after which the server began again before the phone's position.
+    rewound,
+    /// Connections that the server ended with the word never to come back.
+    sent_off,
+    /// Logged-in phones that gave their connection up, as nothing they sent was acknowledged.
+    gave_up,
     /// Frames that are no frames, or not for phones.
     broken,
     /// Pings sent.
@@ -190,7 +196,7 @@ counts! {
 /// Latencies of a fleet in user space.
 #[derive(Clone, Debug, Default)]
 pub struct Latencies {
-    /// From the first SYN to the Welcome.
+    /// From the first SYN of the attempt that succeeded to the Welcome.
     pub attach: Latency,
     /// From Ping to Pong.
     pub pong: Latency,

@@ -12,7 +12,7 @@ const TRIES_MAX: u8 = 6;
 /// Time from Ping to Pong.
 pub const PONG_MS: u32 = 30_000;
 /// Time for the server to close what it said it would.
-const LEAVE_MS: u32 = 5_000;
+const LEAVE_MS: u32 = 20_000;
 /// Longest back-off after failures.
 const BACK_OFF_MS_MAX: u32 = 60_000;
 
@@ -59,6 +59,7 @@ impl Stack {
             self.partial.remove(&phone);
         }
         tcb.flags &= tcb::HAS_POSITIONS | tcb::SILENT;
+        tcb.syncs = 0;
         (tcb.sent, tcb.tries) = (Sent::Nothing, 0);
         tcb.next_life();
         if due == Some(FOR_EVER) {
@@ -124,7 +125,7 @@ impl Stack {
             _ => {}
         }
         tcb.state = State::Leaving;
-        (tcb.beat_due, tcb.rto_due) = (back_due, now_ms + LEAVE_MS);
+        (tcb.beat_due, tcb.ack_due, tcb.sent) = (back_due, now_ms + LEAVE_MS, Sent::Nothing);
         self.arm(phone);
     }
 
@@ -134,7 +135,8 @@ impl Stack {
         let resend = if tcb.sent == Sent::Nothing { u32::MAX } else { tcb.rto_due };
         let due = match tcb.state {
             State::Away | State::InLine => return,
-            State::Waiting | State::Leaving => tcb.rto_due,
+            State::Waiting => tcb.rto_due,
+            State::Leaving => resend.min(tcb.ack_due),
             State::SynSent => resend,
             State::Greeting => resend.min(tcb.ack_due),
             State::Attached => {
@@ -183,9 +185,12 @@ impl Stack {
                 return self.line.push_back(phone);
             }
             State::Waiting => {}
-            State::Leaving if tcb.rto_due <= now_ms => return self.give_up(phone, sink),
+            State::Leaving if tcb.ack_due <= now_ms => return self.give_up(phone, sink),
             State::Greeting if tcb.ack_due <= now_ms => return self.give_up(phone, sink),
-            _ if resends && tcb.tries >= TRIES_MAX => return self.give_up(phone, sink),
+            _ if resends && tcb.tries >= TRIES_MAX => {
+                self.counts.gave_up += u64::from(tcb.state == State::Attached);
+                return self.give_up(phone, sink);
+            }
             _ if resends => {
                 tcb.tries += 1;
                 tcb.rto_due = now_ms + (RTO_MS << tcb.tries).min(RTO_MS_MAX);

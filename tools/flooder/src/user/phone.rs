@@ -3,7 +3,7 @@
 use token::Claims;
 use wire::{
     Decoded, DeviceId, Epoch, Frame, Hello, Limits, Position, Positions, Push, Reason, STREAM_ALL,
-    STREAM_INBOX, StreamId, VERSION, Welcome,
+    STREAM_INBOX, StreamId, Sync, VERSION, Welcome,
 };
 
 use crate::clock::now_ns;
@@ -27,6 +27,7 @@ impl Stack {
             .map(|(stream, seq)| Position { stream, seq: u64::from(seq) });
         match tcb.sent {
             Sent::Ping => Frame::Ping.encode(&mut self.scratch),
+            Sent::Synced => Frame::Ack(Positions::EMPTY).encode(&mut self.scratch),
             Sent::Ack => {
                 let known = positions.into_iter().filter(|p| p.seq > 0);
                 Frame::Ack(Positions::build(known, &mut pairs)).encode(&mut self.scratch);
@@ -102,15 +103,10 @@ impl Stack {
             Frame::Pong if state == State::Attached => self.pong(phone),
             Frame::Gap { stream, seq } if state == State::Attached => {
                 self.counts.gaps += 1;
-                self.stand(phone, stream, seq);
+                self.stand(phone, stream, seq.max(self.known(phone, stream)));
                 self.owe_ack(phone);
             }
-            Frame::Sync(sync) if state == State::Attached => {
-                self.epoch = sync.epoch;
-                let tcb = &mut self.tcbs[phone as usize];
-                (tcb.all_seq, tcb.inbox_seq) = (0, 0);
-                sync.positions.iter().for_each(|p| self.stand(phone, p.stream, p.seq));
-            }
+            Frame::Sync(sync) if state == State::Attached => self.sync(phone, &sync),
             Frame::GoAway(goaway) => self.goaway(phone, goaway.reason(), goaway.retry_after_ms),
             // What was on its way when the phone left.
             _ if state == State::Leaving => {}
@@ -120,22 +116,21 @@ impl Stack {
 
     fn welcome(&mut self, phone: u32, welcome: &Welcome<'_>) {
         let now_ms = self.now_ms;
-        let is_same = self.tcbs[phone as usize].has(tcb::HAS_POSITIONS) && welcome.epoch == self.epoch;
-        for p in welcome.positions.iter() {
-            let tcb = &self.tcbs[phone as usize];
-            let known = if p.stream == STREAM_ALL { tcb.all_seq } else { tcb.inbox_seq };
-            if is_same && matches!(p.stream, STREAM_ALL | STREAM_INBOX) {
-                // Whoever is moved on without a Gap has missed something.
-                self.counts.lost += p.seq.saturating_sub(u64::from(known));
-            }
-            self.stand(phone, p.stream, p.seq);
+        self.take_epoch(phone, welcome.epoch);
+        let is_same = self.tcbs[phone as usize].has(tcb::HAS_POSITIONS);
+        for p in welcome.positions.iter().filter(|p| is_same && matches!(p.stream, STREAM_ALL | STREAM_INBOX))
+        {
+            // Whoever is moved on without a Gap has missed something, and whoever is moved back gets it again.
+            let known = self.known(phone, p.stream);
+            self.counts.lost += p.seq.saturating_sub(known);
+            self.counts.rewound += u64::from(p.seq < known);
         }
-        self.epoch = welcome.epoch;
+        welcome.positions.iter().for_each(|p| self.stand(phone, p.stream, p.seq));
         (self.ack_delay_ms, self.ack_every) = (welcome.ack_delay_ms, welcome.ack_every);
         let beat_ms = welcome.heartbeat_s.saturating_mul(1000).max(1);
         // As of a fleet that has been there for long: the first Ping at a random moment of the interval.
         let beat_due = now_ms + self.random.random_range(0..beat_ms);
-        self.common.heartbeat_s = welcome.heartbeat_s;
+        self.beat_ms = beat_ms;
         let tcb = &mut self.tcbs[phone as usize];
         self.latencies.attach.record_us(u64::from(now_ms.wrapping_sub(tcb.beat_due)) * 1000);
         (tcb.state, tcb.beat_due, tcb.unacked) = (State::Attached, beat_due, 0);
@@ -147,13 +142,13 @@ impl Stack {
     }
 
     fn push(&mut self, phone: u32, push: &Push<'_>) {
-        let tcb = &mut self.tcbs[phone as usize];
         let is_all = push.stream == STREAM_ALL;
-        let known = u64::from(if is_all { tcb.all_seq } else { tcb.inbox_seq });
+        let known = self.known(phone, push.stream);
         if push.seq != 0 {
             if push.seq <= known {
                 self.counts.duplicated += 1;
-                return;
+                // It is acknowledged like any other, or the server would wait for that.
+                return self.owe_ack(phone);
             }
             self.counts.lost += push.seq - known - 1;
             self.stand(phone, push.stream, push.seq);
@@ -176,6 +171,37 @@ impl Stack {
             }
             _ => self.counts.misdelivered += 1,
         }
+    }
+
+    /// A new epoch, or the server's word on where its messages begin in the present one.
+    fn sync(&mut self, phone: u32, sync: &Sync<'_>) {
+        self.take_epoch(phone, sync.epoch);
+        for p in sync.positions.iter() {
+            let known = self.known(phone, p.stream);
+            if self.tcbs[phone as usize].has(tcb::HAS_POSITIONS) {
+                self.counts.lost += p.seq.saturating_sub(known);
+            }
+            self.stand(phone, p.stream, p.seq.max(known));
+        }
+        let tcb = &mut self.tcbs[phone as usize];
+        tcb.set(tcb::HAS_POSITIONS);
+        tcb.syncs = tcb.syncs.saturating_add(1);
+    }
+
+    /// Positions of another epoch say nothing in this one, whoever they are of.
+    fn take_epoch(&mut self, phone: u32, epoch: Epoch) {
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.tcbs.iter_mut().for_each(|tcb| tcb.clear(tcb::HAS_POSITIONS));
+        }
+        let tcb = &mut self.tcbs[phone as usize];
+        if !tcb.has(tcb::HAS_POSITIONS) {
+            (tcb.all_seq, tcb.inbox_seq) = (0, 0);
+        }
+    }
+
+    fn known(&self, phone: u32, stream: StreamId) -> u64 {
+        let tcb = &self.tcbs[phone as usize];
+        u64::from(if stream == STREAM_ALL { tcb.all_seq } else { tcb.inbox_seq })
     }
 
     /// Moves to a position. Fleets of this size are not sent four thousand million messages.
@@ -202,7 +228,7 @@ impl Stack {
 
     fn pong(&mut self, phone: u32) {
         let now_ms = self.now_ms;
-        let beat_ms = self.common.heartbeat_s.saturating_mul(1000);
+        let beat_ms = self.beat_ms;
         let tcb = &mut self.tcbs[phone as usize];
         if !tcb.has(tcb::PONG_AWAITED) {
             self.counts.broken += 1;
@@ -217,10 +243,14 @@ impl Stack {
 
     fn goaway(&mut self, phone: u32, reason: Option<Reason>, retry_after_ms: u32) {
         self.counts.goaways += 1;
+        if self.tcbs[phone as usize].state == State::Leaving {
+            return; // It goes already, and comes back when it wants to.
+        }
         if self.tcbs[phone as usize].state == State::Greeting {
             self.counts.put_off += 1;
         }
         let stays = reason.is_some_and(|reason| !reason.may_reconnect());
+        self.counts.sent_off += u64::from(stays);
         let due = if stays { super::stack::FOR_EVER } else { self.now_ms + retry_after_ms.min(RETRY_MS_MAX) };
         self.depart(phone, due);
     }

@@ -71,6 +71,8 @@ pub struct Stack {
     /// Milliseconds since the queue began.
     pub(super) now_ms: u32,
     pub(super) epoch: wire::Epoch,
+    /// The agreed heartbeat, in milliseconds.
+    pub(super) beat_ms: u32,
     pub(super) ack_delay_ms: u32,
     pub(super) ack_every: u32,
     pub(super) scratch: Vec<u8>,
@@ -92,6 +94,7 @@ impl Stack {
             random: SmallRng::seed_from_u64(seed),
             now_ms: 0,
             epoch: wire::Epoch(0),
+            beat_ms: u32::MAX,
             ack_delay_ms: 0,
             ack_every: 1,
             scratch: Vec::with_capacity(256),
@@ -134,9 +137,17 @@ impl Stack {
         }
         tcb.active = now_ms;
         if head.flags & flag::RST != 0 {
-            if tcb.state == State::SynSent || head.seq == tcb.rcv_nxt {
+            let is_ours = match tcb.state {
+                State::SynSent => head.flags & flag::ACK != 0 && head.ack == tcb.snd_nxt,
+                _ => head.seq == tcb.rcv_nxt,
+            };
+            if is_ours {
                 self.counts.resets += 1;
                 self.lost(phone);
+            } else if tcb.state.is_established() && (head.seq.wrapping_sub(tcb.rcv_nxt) as i32) > 0 {
+                // Bytes before it are missing: the server is asked whether it means it (RFC 5961, 3.2).
+                tcb.set(tcb::TCP_ACK_OWED);
+                self.flush(phone, sink);
             }
             return;
         }
@@ -166,14 +177,11 @@ impl Stack {
 
     fn segment(&mut self, phone: u32, head: &Head, data: &[u8], sink: &mut impl Sink) {
         let tcb = &mut self.tcbs[phone as usize];
-        if head.flags & flag::ACK != 0 {
-            let news = head.ack.wrapping_sub(tcb.snd_una);
-            if news > 0 && news <= tcb.snd_nxt.wrapping_sub(tcb.snd_una) {
-                tcb.snd_una = head.ack;
-                if tcb.snd_una == tcb.snd_nxt && tcb.sent != Sent::Fin {
-                    (tcb.sent, tcb.tries) = (Sent::Nothing, 0);
-                }
-            }
+        // What is under way is one small segment, acknowledged as a whole. A FIN is sent again until the server's comes.
+        let is_acked = head.flags & flag::ACK != 0 && head.ack == tcb.snd_nxt && tcb.snd_una != tcb.snd_nxt;
+        if is_acked && tcb.sent != Sent::Fin {
+            tcb.snd_una = head.ack;
+            (tcb.sent, tcb.tries) = (Sent::Nothing, 0);
         }
         let is_fin = head.flags & flag::FIN != 0;
         let length = data.len() as u32 + u32::from(is_fin);
@@ -207,7 +215,10 @@ impl Stack {
     pub(super) fn flush(&mut self, phone: u32, sink: &mut impl Sink) {
         let tcb = &self.tcbs[phone as usize];
         if tcb.state == State::Attached && tcb.sent == Sent::Nothing {
-            if tcb.has(tcb::PING_OWED) {
+            if tcb.syncs > 0 {
+                self.tcbs[phone as usize].syncs -= 1;
+                self.say(phone, Sent::Synced, sink);
+            } else if tcb.has(tcb::PING_OWED) {
                 self.counts.pings += 1;
                 self.say(phone, Sent::Ping, sink);
             } else if tcb.has(tcb::ACK_OWED) && tcb.ack_due <= self.now_ms {
@@ -257,7 +268,7 @@ impl Stack {
             Sent::Nothing => return,
             Sent::Syn => flag::SYN,
             Sent::Fin => flag::FIN | flag::ACK,
-            Sent::Hello | Sent::Ack | Sent::Ping => {
+            Sent::Hello | Sent::Ack | Sent::Ping | Sent::Synced => {
                 self.write_frame(phone);
                 flag::ACK | flag::PSH
             }

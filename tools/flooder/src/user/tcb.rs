@@ -46,6 +46,8 @@ pub enum Sent {
     Ack,
     /// A Ping.
     Ping,
+    /// The answer to a Sync: an Ack of nothing.
+    Synced,
     /// The FIN.
     Fin,
 }
@@ -94,6 +96,8 @@ pub struct Tcb {
     pub unacked: u8,
     /// [`ACK_OWED`] and those after it.
     pub flags: u8,
+    /// Answers to Syncs that are owed.
+    pub syncs: u8,
 }
 
 const _: () = assert!(size_of::<Tcb>() == 64, "one cache line a connection");
