@@ -93,26 +93,18 @@ impl Stack {
             State::SynSent | State::Greeting | State::Attached | State::Leaving => {}
         }
         tcb.clear(tcb::SILENT);
+        let due = if comes_back { self.now_ms } else { FOR_EVER };
         if how == How::Silent {
             tcb.set(tcb::SILENT);
-        } else if how == How::Reset {
+        } else if how == How::Fin && tcb.state.is_established() && tcb.sent == Sent::Nothing {
+            self.depart(phone, due);
+            return self.say(phone, Sent::Fin, sink);
+        } else {
+            // With something under way a FIN would have to wait for it: an app that is closed then does not.
             let seq = tcb.snd_nxt;
             self.transmit(phone, flag::RST | flag::ACK, seq, sink);
         }
-        let due = if comes_back { self.now_ms } else { FOR_EVER };
-        if how == How::Fin && self.tcbs[phone as usize].state.is_established() {
-            self.depart(phone, due);
-            self.say_fin(phone, sink);
-        } else {
-            self.over(phone, Some(due));
-        }
-    }
-
-    fn say_fin(&mut self, phone: u32, sink: &mut impl Sink) {
-        // Whatever was under way is given up with the connection; its bytes keep their numbers.
-        let tcb = &mut self.tcbs[phone as usize];
-        tcb.snd_una = tcb.snd_nxt;
-        self.say(phone, Sent::Fin, sink);
+        self.over(phone, Some(due));
     }
 
     /// From here on only the end is waited for; the phone is back at `back_due`, or [`FOR_EVER`] away.
