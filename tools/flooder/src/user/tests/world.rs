@@ -22,7 +22,7 @@ const SERVER_RTO_MS: u32 = 200;
 /// No connection here carries more.
 const STALE_BYTES: u32 = 1_000_000;
 const BEAT_S: u32 = 4;
-const DEVICE_FIRST: u64 = 500;
+pub const DEVICE_FIRST: u64 = 500;
 
 /// The server's side of one connection: all it ever sent, and what it understood.
 struct Peer {
@@ -312,17 +312,23 @@ impl World {
         (from.all + 1..=head.all).for_each(|seq| self.push(key, phone, STREAM_ALL, seq));
     }
 
-    fn push(&mut self, key: (u32, u16), phone: usize, stream: u32, seq: u64) {
+    pub fn push(&mut self, key: (u32, u16), phone: usize, stream: u32, seq: u64) {
         let target = if stream == STREAM_ALL { payload::ALL } else { DEVICE_FIRST + phone as u64 };
         let mut bytes = Vec::new();
         payload::write(Stamp { intended_ns: 0, index: seq, target }, 40, &mut bytes);
         self.say(key, &Frame::Push(Push { stream, seq, payload: &bytes }));
     }
 
-    fn say(&mut self, key: (u32, u16), frame: &Frame<'_>) {
+    pub fn say(&mut self, key: (u32, u16), frame: &Frame<'_>) {
         let peer = self.peers.get_mut(&key).unwrap();
         frame.encode(&mut peer.stream);
         peer.resend_ms = peer.resend_ms.min(self.now_ms);
+    }
+
+    /// The connection of a phone.
+    pub fn connection_of(&self, phone: u32) -> (u32, u16) {
+        let (key, _) = self.peers.iter().find(|(_, peer)| peer.phone == phone).expect("it is connected");
+        *key
     }
 
     pub fn publish(&mut self, phone: usize, stream: u32) {
