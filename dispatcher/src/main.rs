@@ -84,9 +84,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 /// Raises this thread's priority, and with it that of all threads it makes.
 fn run_before_workers(steps: usize) {
     // SAFETY: setpriority takes three numbers.
-    let done = steps == 0 || unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -(steps as libc::c_int)) } == 0;
+    let done =
+        steps == 0 || unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -(steps as libc::c_int)) } == 0;
     if !done {
-        metrics::say!("dispatcher: runs at the workers' priority, as it may not raise its own (CAP_SYS_NICE)");
+        metrics::say!(
+            "dispatcher: runs at the workers' priority, as it may not raise its own (CAP_SYS_NICE)"
+        );
     }
 }
 

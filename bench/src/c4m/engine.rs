@@ -36,9 +36,6 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// Lines of the dispatcher's log that are shown.
 const LOG_LINES_MAX: usize = 20;
-/// Finished handshakes that wait in the kernel, all workers together: about 250 MB of them.
-const BACKLOG_ALL: usize = 100_000;
-
 /// A run under way.
 struct Run<'a> {
     options: &'a Options,
@@ -274,12 +271,12 @@ fn config(options: &Options, workers: usize) -> NodeConfig {
     let config = NodeConfig::new(workers)
         .set("worker.listen", format!("\"{TARGET}\""))
         .set("worker.target_connections", options.connections)
-        // What phones on this machine have not taken yet is time that they lack, not time on the way.
-        .set("fanout.memory_mib", 64)
+        // What phones on this machine have not taken yet is time that they lack, not time on the way: a little more
+        // than two cores manage, and a budget that holds it back when they do not.
+        .set("fanout.per_s", 160_000)
+        .set("fanout.memory_mib", 192)
         // A phone's acknowledgement then leaves with that of its TCP, in one packet instead of two.
         .set("push.ack_delay_ms", 0)
-        // Handshakes that wait in the kernel take memory that a full machine does not have.
-        .set("worker.backlog", (BACKLOG_ALL / workers).clamp(256, 4096))
         // Smaller runs beat faster than a phone may.
         .set("heartbeat.s_min", options.heartbeat_s.min(30));
     options.settings.iter().fold(config, |config, (key, value)| config.set(key, value))

@@ -215,10 +215,9 @@ impl<'a> Down<'a> {
                 let (conn, reason, retry_after_ms) = ended(&mut r)?;
                 Down::Kick { conn, reason, retry_after_ms }
             }
-            kind::ADMISSION => Down::Admission(Admission {
-                attaches_per_s: r.u32()?,
-                elsewhere: r.take::<1>()?[0] != 0,
-            }),
+            kind::ADMISSION => {
+                Down::Admission(Admission { attaches_per_s: r.u32()?, elsewhere: r.take::<1>()?[0] != 0 })
+            }
             kind::PACE => Down::Pace { members_per_s: r.u32()? },
             _ => return Err(BusError::UnknownKind(kind)),
         })

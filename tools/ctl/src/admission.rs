@@ -34,7 +34,9 @@ fn text(status: &Value) -> String {
     };
     let memory = match status["available_bytes"].as_u64() {
         None => "not looked at yet".to_owned(),
-        Some(available) => format!("{} available, {} kept free", bytes(available), bytes(number("reserve_bytes"))),
+        Some(available) => {
+            format!("{} available, {} kept free", bytes(available), bytes(number("reserve_bytes")))
+        }
     };
     let rows = [
         ("logins", state),

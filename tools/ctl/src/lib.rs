@@ -59,9 +59,7 @@ pub fn run(
         Command::Plan { shell } => node::plan(&common, shell, &mut output),
         Command::Config(action) => node::config(&common, action, &mut output),
         Command::Store(action) => store::store(&common, action, &mut output),
-        Command::Admission { run_dir, action } => {
-            admission::admission(&common, run_dir, action, &mut output)
-        }
+        Command::Admission { run_dir, action } => admission::admission(&common, run_dir, action, &mut output),
         Command::Fanout { run_dir, action } => fanout::fanout(&common, run_dir, action, &mut output),
     }
 }
