@@ -193,16 +193,20 @@ impl Queue {
     fn read(&mut self, now_ms: u32) -> io::Result<bool> {
         while let Some(list) = self.down.arrived(now_ms) {
             self.with_exit(now_ms, |stack, exit| {
-                packets(&list).for_each(|packet| stack.receive(packet, exit))
+                for packet in packets(&list) {
+                    if let Some(segment) = stack.parse(packet) {
+                        stack.receive(&segment, exit);
+                    }
+                }
             });
             self.down.done(list);
         }
         let mut buffer = [0; PACKET_BYTES_MAX];
         for _ in 0..READS_MAX {
             let Some(packet) = self.tun.read(&mut buffer)? else { return Ok(false) };
-            let Some(phone) = self.stack.addressee(packet) else { continue };
-            match self.down.enter(now_ms, phone, packet) {
-                Fate::Passes => self.with_exit(now_ms, |stack, exit| stack.receive(packet, exit)),
+            let Some(segment) = self.stack.parse(packet) else { continue };
+            match self.down.enter(now_ms, segment.phone, packet) {
+                Fate::Passes => self.with_exit(now_ms, |stack, exit| stack.receive(&segment, exit)),
                 Fate::Lost => self.stack.counts.packets_lost += 1,
                 Fate::Later => {}
             }

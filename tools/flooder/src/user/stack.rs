@@ -29,6 +29,17 @@ pub trait Sink {
     fn send(&mut self, phone: u32, packet: &[u8]);
 }
 
+/// A packet from the server, read.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Whose it is.
+    pub phone: u32,
+    /// Which of that phone's connections it belongs to.
+    life: u8,
+    head: Head,
+    data: &'a [u8],
+}
+
 /// What all phones of a queue have in common.
 #[derive(Clone, Debug)]
 pub struct Common {
@@ -112,20 +123,16 @@ impl Stack {
         &self.counts
     }
 
-    /// The phone that a packet from the server is for, if it is one.
-    pub fn addressee(&self, packet: &[u8]) -> Option<u32> {
-        let (head, _) = packet::parse(packet)?;
-        let (phone, _) = self.common.block.phone(head.target, head.target_port)?;
-        (phone < self.phones()).then_some(phone)
+    /// Reads a packet from the server; `None` where it is for no phone of these.
+    pub fn parse<'a>(&self, packet: &'a [u8]) -> Option<Segment<'a>> {
+        let (head, data) = packet::parse(packet)?;
+        let (phone, life) = self.common.block.phone(head.target, head.target_port)?;
+        (phone < self.phones()).then_some(Segment { phone, life, head, data })
     }
 
     /// Takes a packet from the server.
-    pub fn receive(&mut self, packet: &[u8], sink: &mut impl Sink) {
-        let Some((head, data)) = packet::parse(packet) else { return };
-        let Some((phone, life)) = self.common.block.phone(head.target, head.target_port) else { return };
-        if phone >= self.phones() {
-            return;
-        }
+    pub fn receive(&mut self, segment: &Segment<'_>, sink: &mut impl Sink) {
+        let Segment { phone, life, head, data } = *segment;
         self.counts.packets_in += 1;
         let (now_ms, nat_idle_ms) = (self.now_ms, self.common.nat_idle_ms);
         let tcb = &mut self.tcbs[phone as usize];
@@ -191,18 +198,16 @@ impl Stack {
             if known != 0 || head.flags & flag::SYN != 0 {
                 tcb.set(tcb::TCP_ACK_OWED);
             }
-        } else if (known as i32) < 0 {
+            return self.flush(phone, sink);
+        }
+        tcb.set(tcb::TCP_ACK_OWED);
+        if (known as i32) < 0 {
             self.counts.segments_early += 1;
-            tcb.set(tcb::TCP_ACK_OWED);
         } else if known >= length {
             self.counts.segments_again += 1;
-            tcb.set(tcb::TCP_ACK_OWED);
-        } else if tcb.has(tcb::FROZEN) {
-            tcb.set(tcb::TCP_ACK_OWED);
-        } else {
+        } else if !tcb.has(tcb::FROZEN) {
             let news = &data[(known as usize).min(data.len())..];
             tcb.rcv_nxt = tcb.rcv_nxt.wrapping_add(length - known);
-            tcb.set(tcb::TCP_ACK_OWED);
             self.hear(phone, news, sink);
             if is_fin && self.tcbs[phone as usize].state.is_established() {
                 return self.finished(phone, sink);

@@ -132,7 +132,10 @@ impl World {
         {
             let (to_phones, packet) = entry.remove();
             match to_phones {
-                true => self.with_stack(|stack, out| stack.receive(&packet, out)),
+                true => self.with_stack(|stack, out| {
+                    let segment = stack.parse(&packet).expect("the server only speaks to phones");
+                    stack.receive(&segment, out);
+                }),
                 false => self.serve(&packet),
             }
         }
