@@ -149,7 +149,7 @@ pub fn slab_bytes() -> io::Result<u64> {
 }
 
 /// The value, in bytes, of a line such as `Pss:  12 kB`.
-fn kib(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn kib(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
     Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
@@ -159,7 +159,8 @@ fn ticks_per_s() -> f64 {
     sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100) as f64
 }
 
-fn unreadable(path: &str) -> io::Error {
+/// A text of the kernel's that has another form than this program knows.
+pub(crate) fn unreadable(path: &str) -> io::Error {
     io::Error::other(format!("{path} is not as expected"))
 }
 

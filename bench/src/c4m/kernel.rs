@@ -6,6 +6,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::proc::{kib, unreadable};
+
 /// Kinds of kernel objects of which every connection has one.
 const CACHES: [&str; 6] = ["TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi", "eventpoll_pwq"];
 const PAGE_BYTES: u64 = 4096;
@@ -30,11 +32,7 @@ impl MachineMemory {
     }
 
     fn of(meminfo: &str) -> Option<Self> {
-        let kib = |name: &str| -> Option<u64> {
-            let value = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
-        };
-        Some(Self { available: kib("MemAvailable:")?, slab: kib("Slab:")? })
+        Some(Self { available: kib(meminfo, "MemAvailable:")?, slab: kib(meminfo, "Slab:")? })
     }
 }
 
@@ -106,10 +104,6 @@ pub fn shrink_slabs() {
         // Only root may, and merged kinds have no file of their own.
         fs::write(format!("/sys/kernel/slab/{name}/shrink"), "1").ok();
     }
-}
-
-fn unreadable(path: &str) -> io::Error {
-    io::Error::other(format!("{path} is not as expected"))
 }
 
 #[cfg(test)]

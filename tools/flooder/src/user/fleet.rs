@@ -1,6 +1,5 @@
 //! The hand that holds a fleet in user space.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Sender};
 use std::thread::JoinHandle;
@@ -49,11 +48,6 @@ impl UserFleet {
         }
         let members = (0..queues).map(|queue| Member::start(config, queue)).collect::<Result<_, _>>()?;
         Ok(Self { members })
-    }
-
-    /// The addresses that the fleet's packets come from: a network of ten bits.
-    pub fn network() -> (Ipv4Addr, u8) {
-        (Ipv4Addr::new(10, 64, 0, 0), 10)
     }
 
     /// Everything counted so far; cheap.
