@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::admin::{PATIENCE, ask, socket};
 use crate::args::{AdmissionAction, Common};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, fields};
 use crate::store::bytes;
 
 pub(crate) fn admission(
@@ -44,5 +44,5 @@ fn text(status: &Value) -> String {
         ("memory", memory),
         ("phones", format!("{} of at most {}", number("connections"), number("connections_max"))),
     ];
-    rows.iter().map(|(name, value)| format!("{name:<12}{value}\n")).collect()
+    fields(&rows)
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::admin::{PATIENCE, ask, socket};
 use crate::args::{Common, FanoutAction};
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, fields};
 use crate::store::bytes;
 
 pub(crate) fn fanout(
@@ -61,5 +61,5 @@ fn text(status: &Value) -> String {
             ),
         ),
     ];
-    rows.iter().map(|(name, value)| format!("{name:<12}{value}\n")).collect()
+    fields(&rows)
 }

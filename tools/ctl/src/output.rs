@@ -50,6 +50,11 @@ pub(crate) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) ->
     text
 }
 
+/// One thing's members, a line each behind its name.
+pub(crate) fn fields(rows: &[(&str, String)]) -> String {
+    rows.iter().map(|(name, value)| format!("{name:<12}{value}\n")).collect()
+}
+
 /// Unix time in seconds.
 pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
