@@ -4,7 +4,7 @@ use crate::backend::Hand;
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{
-    COMMANDS_MAX, Config, FANOUT_TICK_MS, GATHER, GATHER_LINKS_MIN, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX,
+    COMMANDS_MAX, Config, FANOUT_TICK_MS, GATHER_A_LINK, GATHER_LINKS_MIN, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX,
     UP_RECORDS_MIN, UP_RECORDS_TURN_MAX,
 };
 use crate::core::Core;
@@ -219,10 +219,11 @@ impl Hub {
     /// Where workers are many, each would wake the hub for a record or two, and cost it a turn: one that follows
     /// another closely waits a little, and finds more. After a quiet moment nothing waits.
     fn gather(&self) {
-        if self.core.links.len() < GATHER_LINKS_MIN {
+        let links = self.core.links.len();
+        if links < GATHER_LINKS_MIN {
             return;
         }
-        let rest = GATHER.saturating_sub(self.turned_at.elapsed());
+        let rest = (GATHER_A_LINK * links as u32).saturating_sub(self.turned_at.elapsed());
         if !rest.is_zero() {
             std::thread::sleep(rest);
         }

@@ -4,8 +4,8 @@
 /// Readiness events taken in one turn (`events_full_total`); the rest wait in the kernel.
 pub const EVENTS_MAX: usize = 1024;
 /// Logins let through at once after a pause, in milliseconds of the rate the dispatcher told
-/// (`refused_admission_total`),
-pub const ADMISSION_BURST_MS: u64 = 250;
+/// (`refused_admission_total`): a worker among many on a core is not run for a while, and finds all who came meanwhile;
+pub const ADMISSION_BURST_MS: u64 = 1000;
 /// and at least so many.
 pub const ADMISSION_BURST_MIN: u32 = 8;
 /// An appointment is put off by up to this fraction of the wait, so that phones which count alike spread.

@@ -277,6 +277,8 @@ fn config(options: &Options, workers: usize) -> NodeConfig {
         .set("fanout.memory_mib", 192)
         // A phone's acknowledgement then leaves with that of its TCP, in one packet instead of two.
         .set("push.ack_delay_ms", 0)
+        // As long as a node of this size needs for everybody, so that appointments of a storm do not run out.
+        .set("goaway.retry_ms_max", 240_000)
         // Smaller runs beat faster than a phone may.
         .set("heartbeat.s_min", options.heartbeat_s.min(30));
     options.settings.iter().fold(config, |config, (key, value)| config.set(key, value))

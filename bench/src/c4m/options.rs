@@ -60,7 +60,7 @@ pub struct Options {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=16))]
     pub queues: u64,
     /// Priority of the fleet's threads, as `nice`
-    #[arg(long, default_value_t = -10, allow_negative_numbers = true)]
+    #[arg(long, default_value_t = -20, allow_negative_numbers = true)]
     pub nice: i32,
     /// Logins under way at one time while phones come for the first time; 0: no limit
     #[arg(long, default_value_t = 16_384)]
@@ -83,8 +83,9 @@ pub struct Options {
     /// The network that the phones are in: direct, wifi, 4g, 3g, subway
     #[arg(long, default_value = "direct", value_parser = ["direct", "wifi", "4g", "3g", "subway"])]
     pub network: String,
-    /// After the storm's vanishing, phones come back at moments within so many milliseconds
-    #[arg(long, default_value_t = 60_000)]
+    /// After the storm's vanishing, phones come back at moments within so many milliseconds; 0: within the time in
+    /// which all logged in at first
+    #[arg(long, default_value_t = 0)]
     pub return_within_ms: u32,
     /// Logins a second that the node lets in during the storm; 0: three quarters of what it managed at first
     #[arg(long, default_value_t = 0)]

@@ -18,7 +18,7 @@ use crate::{Error, stats};
 /// Phones that are pushed to, chosen at random: each gets some messages in a run.
 const CHOSEN_MAX: usize = 20_000;
 /// Requests under way at most, one message in each.
-const THREADS: usize = 16;
+const THREADS: usize = 32;
 /// Longest that one load lasts; it is stopped long before.
 const PATIENCE: Duration = Duration::from_secs(3600);
 

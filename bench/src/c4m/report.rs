@@ -145,6 +145,8 @@ pub struct Storm {
     pub put_off: u64,
     /// Connections that failed, and were tried again.
     pub failed: u64,
+    /// How far the fleet itself was behind the server, with whom it shares the processors.
+    pub fleet_lag: Times,
     /// Memory of the machine used meanwhile and not before, at most, in bytes.
     pub extra_bytes_max: u64,
     /// Bytes charged for queued bytes, at most.

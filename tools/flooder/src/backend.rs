@@ -101,9 +101,14 @@ pub struct Backend {
 impl Backend {
     /// For the API at `api` (`http://host:port`), as `app` with its key.
     pub fn new(api: &str, app: &str, key: &str) -> Self {
+        // Step by step: under a limit for the whole call every address would be looked up in a thread of its own.
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(ANSWER_PATIENCE))
+            .timeout_connect(Some(ANSWER_PATIENCE))
+            .timeout_send_request(Some(ANSWER_PATIENCE))
+            .timeout_send_body(Some(ANSWER_PATIENCE))
+            .timeout_recv_response(Some(ANSWER_PATIENCE))
+            .timeout_recv_body(Some(ANSWER_PATIENCE))
             .max_idle_connections_per_host(64)
             .build()
             .new_agent();

@@ -11,7 +11,7 @@ use crate::c4m::options::Part;
 use crate::c4m::reading::Line;
 use crate::c4m::report::After;
 
-const GO: Part = Part(90);
+const GO: Part = Part(150);
 const QUIET: Part = Part(60);
 /// Between two looks at all processes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -29,11 +29,11 @@ impl Run<'_> {
         let gone = self.crowd.wait(self.budget.deadline(GO), |counts| counts.established == 0);
         self.check(gone, "leaving");
         self.sampler.say(&format!("all have left after {:.1} s", started.elapsed().as_secs_f64()));
-        let deadline = self.budget.deadline(QUIET);
+        let (deadline, emptied) = (self.budget.deadline(QUIET), Instant::now());
         let mut after = self.after()?;
         while Instant::now() < deadline {
             let slack = (self.part.workers as u64 * SLACK_BYTES) as i64;
-            let is_back = after.workers_bytes_over_idle <= slack || started.elapsed() > RETURNED;
+            let is_back = after.workers_bytes_over_idle <= slack || emptied.elapsed() > RETURNED;
             if after.leaked == 0 && is_back {
                 break;
             }

@@ -9,7 +9,7 @@ use super::Run;
 use super::calm::unicast_report;
 use crate::c4m::curve;
 use crate::c4m::options::Part;
-use crate::c4m::pusher::Pusher;
+use crate::c4m::pusher::{Pusher, Times};
 use crate::c4m::reading::rate;
 use crate::c4m::report::Storm;
 use crate::{Error, stats};
@@ -32,6 +32,7 @@ impl Run<'_> {
         // Nobody holds phones back but the node.
         fleet.order(Order::Pace { connect_per_s: 0, under_way_max: 0 })?;
         self.sampler.reset_peak();
+        let lag = self.crowd.latencies()?.lag;
         let (mark, before, started) = (self.mark()?, fleet.counts(), Instant::now());
         let pushing = pusher.start()?;
         fleet.order(Order::Vanish(Share { from: 0, to: 500 }, How::Reset))?;
@@ -41,7 +42,7 @@ impl Run<'_> {
         let vanish_s = started.elapsed().as_secs_f64();
         self.check(vanished, "storm: vanishing");
         self.sampler.say(&format!("all have vanished after {vanish_s:.1} s"));
-        fleet.order(Order::Return { within_ms: self.options.return_within_ms })?;
+        fleet.order(Order::Return { within_ms: self.return_within_ms() })?;
         let latest = Instant::now() + self.budget.left().saturating_sub(self.budget.part(REST));
         let deadline = self.budget.deadline(RETURN).min(latest);
         let done = super::connect(&self.crowd, deadline);
@@ -66,6 +67,7 @@ impl Run<'_> {
             admission_per_s: limit,
             put_off: after.put_off - before.put_off,
             failed: after.connects_failed - before.connects_failed,
+            fleet_lag: Times::of(&self.crowd.latencies()?.lag.since(&lag)),
             extra_bytes_max: peak.extra_bytes(),
             buffer_bytes_max: peak.buffers_max,
             cpu,
@@ -80,6 +82,15 @@ impl Run<'_> {
         ));
         self.part.storm = Some(storm);
         self.admission(0)
+    }
+
+    /// How long phones take to find a network again: as long as the node took to take all of them in, so that they
+    /// offer what it can do and more than it lets in.
+    fn return_within_ms(&self) -> u32 {
+        match self.options.return_within_ms {
+            0 => (self.part.attach.seconds * 1000.0) as u32,
+            within_ms => within_ms,
+        }
     }
 
     /// Admission control as an operator who knows the node sets it; how many it lets in a second.

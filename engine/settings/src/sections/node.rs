@@ -13,7 +13,7 @@ section! {
         run_dir: PathBuf = PathBuf::from("run"), 1..=80;
         /// Steps of `nice` by which the dispatcher runs before the workers, where it may: it is one process for all of
         /// them, and with many to a core it would wait for each. 0: none.
-        dispatcher_priority: usize = 3, 0..=20;
+        dispatcher_priority: usize = 15, 0..=20;
         /// Directory for what outlives them: application keys, token keys, the device registry.
         state_dir: PathBuf = PathBuf::from("run/state"), 1..=4000;
     }

@@ -204,6 +204,8 @@ pub struct Latencies {
     pub broadcast: Latency,
     /// Of messages to one phone.
     pub unicast: Latency,
+    /// Of the fleet itself: from one moment at which it has caught up with the server to the next.
+    pub lag: Latency,
 }
 
 impl Latencies {
@@ -213,6 +215,7 @@ impl Latencies {
         self.pong.merge(&other.pong);
         self.broadcast.merge(&other.broadcast);
         self.unicast.merge(&other.unicast);
+        self.lag.merge(&other.lag);
     }
 }
 
