@@ -178,6 +178,10 @@ struct View<'a> {
 }
 
 impl Known for View<'_> {
+    fn devices(&self) -> u64 {
+        self.routes.len() as u64
+    }
+
     fn device(&self, device: DeviceId) -> Option<Device> {
         let handle = self.routes.find(device)?;
         let route = &self.routes[handle];

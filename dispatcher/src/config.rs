@@ -6,9 +6,10 @@ use std::time::Duration;
 
 /// Workers from which on the hub lets records gather between two turns that follow each other closely.
 pub const GATHER_LINKS_MIN: usize = 17;
-/// For so long a worker, from the beginning of the turn before: a push that crosses the hub twice waits twice at
-/// most, with 200 workers 2 ms.
+/// For so long a worker, from the beginning of the turn before,
 pub const GATHER_A_LINK: Duration = Duration::from_micros(5);
+/// and no longer: a push that crosses the hub twice waits twice at most.
+pub const GATHER_MAX: Duration = Duration::from_millis(1);
 /// Records taken from one worker's ring in a turn; the rest wait in the ring.
 pub const UP_RECORDS_MAX: usize = 256;
 /// Records taken from all workers' rings in a turn: the API and the store wait for no more than these.

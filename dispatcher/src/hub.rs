@@ -4,8 +4,8 @@ use crate::backend::Hand;
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::config::{
-    COMMANDS_MAX, Config, FANOUT_TICK_MS, GATHER_A_LINK, GATHER_LINKS_MIN, STOP_MS_MAX, TICK_MS, UP_RECORDS_MAX,
-    UP_RECORDS_MIN, UP_RECORDS_TURN_MAX,
+    COMMANDS_MAX, Config, FANOUT_TICK_MS, GATHER_A_LINK, GATHER_LINKS_MIN, GATHER_MAX, STOP_MS_MAX, TICK_MS,
+    UP_RECORDS_MAX, UP_RECORDS_MIN, UP_RECORDS_TURN_MAX,
 };
 use crate::core::Core;
 use crate::inboxes::{Inbox, Inboxes};
@@ -223,7 +223,8 @@ impl Hub {
         if links < GATHER_LINKS_MIN {
             return;
         }
-        let rest = (GATHER_A_LINK * links as u32).saturating_sub(self.turned_at.elapsed());
+        let gather = (GATHER_A_LINK * links as u32).min(GATHER_MAX);
+        let rest = gather.saturating_sub(self.turned_at.elapsed());
         if !rest.is_zero() {
             std::thread::sleep(rest);
         }

@@ -84,7 +84,7 @@ impl Core {
     fn take_in(&mut self, stream: TcpStream) {
         let generation = self.next_generation();
         let slot = self.conns.insert(Conn::new(stream, generation));
-        self.deadlines.arm(slot as u32, generation, CLASS_HANDSHAKE, self.now);
+        self.deadlines.arm(slot as u32, CLASS_HANDSHAKE, self.now);
         let id = self.id_of(slot);
         self.readable(slot, false);
         if self.slot_of(id).is_none() {

@@ -41,7 +41,7 @@ impl Core {
         self.give_back_buffers(slot);
         self.deadlines.cancel(slot as u32);
         let mut conn = self.conns.remove(slot);
-        self.topics.leave_all(&mut conn.memberships);
+        self.topics.leave_all(conn.app, &mut conn.memberships);
         if conn.session_number != 0 {
             self.attached -= 1;
         }
@@ -58,9 +58,7 @@ impl Core {
         for _ in 0..crate::limits::EXPIRED_MAX {
             let Some(expired) = self.deadlines.pop_expired(self.now) else { return false };
             let slot = expired.slot as usize;
-            if self.conns.get(slot).is_none_or(|c| c.generation != expired.generation) {
-                continue;
-            }
+            // It is of this connection and no earlier one: a deadline is cancelled with its connection.
             if let conn::Output::Close(reason) = self.conns[slot].session.step(conn::Input::Deadline) {
                 self.close(slot, reason);
             }

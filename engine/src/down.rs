@@ -82,7 +82,7 @@ impl Core {
             self.attached += 1;
             let class =
                 HEARTBEATS_S.iter().position(|s| *s >= a.heartbeat_s).unwrap_or(HEARTBEATS_S.len() - 1);
-            self.deadlines.arm(slot as u32, a.conn.generation, class as u8 + 1, self.now);
+            self.deadlines.arm(slot as u32, class as u8 + 1, self.now);
         }
         if !a.frames.is_empty() {
             self.write(slot, a.frames);

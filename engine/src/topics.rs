@@ -6,6 +6,9 @@
 //! A member that joined after a frame arrived must not get it (its backlog had it): frames are numbered,
 //! and a member remembers the number at which it joined. Places of members that left are reused, never
 //! compacted, so a walk can be interrupted at any point.
+//!
+//! Nearly every connection is a member of its app's broadcast stream and of nothing else, so that place is kept
+//! in the connection; each other membership is an entry in a chain.
 
 mod round;
 
@@ -13,13 +16,27 @@ use crate::limits;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 pub use round::Owed;
-use round::Round;
+use round::{NO_PLACE, Round};
 use slab::Slab;
 use std::collections::VecDeque;
-use wire::{AppId, StreamId};
+use wire::{AppId, STREAM_ALL, StreamId};
 
 /// End of a chain of memberships, or no chain.
-pub const NO_MEMBERSHIP: u32 = u32::MAX;
+const NO_MEMBERSHIP: u32 = u32::MAX;
+
+/// What a connection is a member of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memberships {
+    /// Its place in its app's broadcast stream.
+    broadcast: u32,
+    /// The first of its topics.
+    topics: u32,
+}
+
+impl Memberships {
+    /// None at all.
+    pub const NONE: Self = Self { broadcast: NO_PLACE, topics: NO_MEMBERSHIP };
+}
 
 struct Topic {
     key: (AppId, StreamId),
@@ -46,9 +63,10 @@ pub struct Topics {
     ready: VecDeque<u32>,
     /// The topic whose slice is under way.
     serving: Option<u32>,
-    number: u64,
+    /// Of the last frame or link; see [`Topics::next_number`].
+    number: u32,
     /// The number at which the present link began; see [`Topics::fence`].
-    fence: u64,
+    fence: u32,
     waiting_bytes: usize,
     waiting_frames: usize,
     members_max: usize,
@@ -74,7 +92,7 @@ impl Topics {
 
     /// Frees all tables, and the numbers go on. Only without members and frames; else nothing happens.
     pub fn release(&mut self) {
-        if !self.memberships.is_empty() || self.waiting_frames > 0 {
+        if !self.topics.is_empty() {
             return;
         }
         self.index = HashMap::with_hasher(FixedState::default());
@@ -88,62 +106,91 @@ impl Topics {
         self.spare.reserve(limits::TOPICS_SPARE_MAX - self.spare.len().min(limits::TOPICS_SPARE_MAX));
     }
 
-    /// Makes the connection at `slot` a member for what is published from here on; `chain` is the
-    /// connection's. One that is a member already is told so again after a [`fence`](Topics::fence).
-    pub fn join(&mut self, app: AppId, stream: StreamId, slot: u32, chain: &mut u32) {
-        if let Some((_, at)) = self.find(app, stream, *chain) {
-            let Membership { topic, place, .. } = self.memberships[at as usize];
+    /// Makes the connection at `slot` a member for what is published from here on. One that is a member already is
+    /// told so again after a [`fence`](Topics::fence).
+    pub fn join(&mut self, app: AppId, stream: StreamId, slot: u32, of: &mut Memberships) {
+        if let Some((topic, place)) = self.find(app, stream, of) {
             return self.topics[topic as usize].round.rejoin(place, self.number, self.fence);
         }
         let (topics, spare) = (&mut self.topics, &mut self.spare);
-        let at = *self.index.entry((app, stream)).or_insert_with(|| {
+        let topic = *self.index.entry((app, stream)).or_insert_with(|| {
             let round = spare.pop().unwrap_or_else(Round::new);
             topics.insert(Topic { key: (app, stream), round, queued: false }) as u32
         });
-        let place = self.topics[at as usize].round.add(slot, self.number, self.members_max);
-        *chain = self.memberships.insert(Membership { topic: at, place, next: *chain }) as u32;
-    }
-
-    /// Ends a membership, if there is one.
-    pub fn leave(&mut self, app: AppId, stream: StreamId, chain: &mut u32) {
-        let Some((previous, at)) = self.find(app, stream, *chain) else { return };
-        let next = self.end(at);
-        match previous {
-            None => *chain = next,
-            Some(previous) => self.memberships[previous as usize].next = next,
+        let place = self.topics[topic as usize].round.add(slot, self.number, self.members_max);
+        if stream == STREAM_ALL {
+            of.broadcast = place;
+        } else {
+            of.topics = self.memberships.insert(Membership { topic, place, next: of.topics }) as u32;
         }
     }
 
-    /// Ends all memberships of a connection.
-    pub fn leave_all(&mut self, chain: &mut u32) {
-        while *chain != NO_MEMBERSHIP {
-            *chain = self.end(*chain);
+    /// Ends a membership, if there is one.
+    pub fn leave(&mut self, app: AppId, stream: StreamId, of: &mut Memberships) {
+        let Some((topic, place)) = self.find(app, stream, of) else { return };
+        if stream == STREAM_ALL {
+            of.broadcast = NO_PLACE;
+        } else {
+            self.unchain(topic, &mut of.topics);
+        }
+        self.end(topic, place);
+    }
+
+    /// Ends all memberships of a connection of `app`.
+    pub fn leave_all(&mut self, app: AppId, of: &mut Memberships) {
+        self.leave(app, STREAM_ALL, of);
+        while of.topics != NO_MEMBERSHIP {
+            let Membership { topic, place, next } = self.memberships.remove(of.topics as usize);
+            of.topics = next;
+            self.end(topic, place);
         }
     }
 
     /// The streams of a connection.
-    pub fn streams(&self, chain: u32) -> impl Iterator<Item = StreamId> + '_ {
-        let mut at = chain;
-        core::iter::from_fn(move || {
-            let membership = self.memberships.get(at as usize)?;
-            at = membership.next;
-            Some(self.topics[membership.topic as usize].key.1)
-        })
+    pub fn streams(&self, of: Memberships) -> impl Iterator<Item = StreamId> + '_ {
+        let broadcast = (of.broadcast != NO_PLACE).then_some(STREAM_ALL);
+        let topics = self.chain(of.topics).map(|membership| self.topics[membership.topic as usize].key.1);
+        broadcast.into_iter().chain(topics)
     }
 
     /// The link is gone. What came over it still goes to whom it is for; what comes over the next one has
     /// other numbers, and goes to nobody who has not joined again.
     pub fn fence(&mut self) {
+        self.fence = self.next_number();
+    }
+
+    /// The number of the next frame or link. When there are no more, which takes four thousand million of them,
+    /// all begin anew.
+    fn next_number(&mut self) -> u32 {
+        if self.number == u32::MAX {
+            self.renumber();
+        }
         self.number += 1;
-        self.fence = self.number;
+        self.number
+    }
+
+    /// Gives everything the lowest numbers with which the same frames are for the same members. What decides that
+    /// is whether a member's number is below that of a frame or link: so it is replaced by how many of these are
+    /// not above it.
+    fn renumber(&mut self) {
+        let frames = self.topics.iter().flat_map(|(_, topic)| topic.round.numbers());
+        let mut numbers: Vec<u32> = frames.chain([self.fence]).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let anew = |number: u32| numbers.partition_point(|other| *other <= number) as u32;
+        for (_, topic) in &mut self.topics {
+            topic.round.renumber(anew);
+        }
+        self.fence = anew(self.fence);
+        self.number = numbers.len() as u32;
     }
 
     /// Queues one frame for every present member of a stream.
     pub fn publish(&mut self, app: AppId, stream: StreamId, frame: &[u8]) {
         let Some(&at) = self.index.get(&(app, stream)) else { return };
-        self.number += 1;
+        let number = self.next_number();
         let topic = &mut self.topics[at as usize];
-        topic.round.publish(self.number, self.fence, frame);
+        topic.round.publish(number, self.fence, frame);
         self.waiting_bytes += frame.len();
         self.waiting_frames += 1;
         if !topic.queued {
@@ -195,24 +242,41 @@ impl Topics {
         }
     }
 
-    /// The membership of (app, stream) in a chain, and the one before it.
-    fn find(&self, app: AppId, stream: StreamId, chain: u32) -> Option<(Option<u32>, u32)> {
+    /// The topic of (app, stream), and a connection's place there.
+    fn find(&self, app: AppId, stream: StreamId, of: &Memberships) -> Option<(u32, u32)> {
         let topic = *self.index.get(&(app, stream))?;
-        let (mut previous, mut at) = (None, chain);
-        while let Some(membership) = self.memberships.get(at as usize) {
-            if membership.topic == topic {
-                return Some((previous, at));
-            }
-            (previous, at) = (Some(at), membership.next);
-        }
-        None
+        let place = if stream == STREAM_ALL {
+            (of.broadcast != NO_PLACE).then_some(of.broadcast)
+        } else {
+            self.chain(of.topics).find(|membership| membership.topic == topic).map(|found| found.place)
+        };
+        place.map(|place| (topic, place))
     }
 
-    fn end(&mut self, at: u32) -> u32 {
-        let membership = self.memberships.remove(at as usize);
-        self.topics[membership.topic as usize].round.remove(membership.place);
-        self.drop_if_empty(membership.topic);
-        membership.next
+    /// The memberships of a chain.
+    fn chain(&self, first: u32) -> impl Iterator<Item = &Membership> + '_ {
+        let first = self.memberships.get(first as usize);
+        core::iter::successors(first, |membership| self.memberships.get(membership.next as usize))
+    }
+
+    /// Takes the membership of a topic out of a chain that has it.
+    fn unchain(&mut self, topic: u32, first: &mut u32) {
+        let mut previous = None;
+        let mut at = *first;
+        while self.memberships[at as usize].topic != topic {
+            (previous, at) = (Some(at), self.memberships[at as usize].next);
+        }
+        let next = self.memberships.remove(at as usize).next;
+        match previous {
+            None => *first = next,
+            Some(previous) => self.memberships[previous as usize].next = next,
+        }
+    }
+
+    /// Ends the membership at a place.
+    fn end(&mut self, topic: u32, place: u32) {
+        self.topics[topic as usize].round.remove(place);
+        self.drop_if_empty(topic);
     }
 
     /// Forgets a topic without members, once it has no frames.

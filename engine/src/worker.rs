@@ -72,6 +72,12 @@ impl Config {
         self.connections_max + self.connections_spare + 1
     }
 
+    /// The same with no more connections than there can be slots for.
+    fn bounded(self) -> Self {
+        let room = deadlines::SLOTS_MAX - 1 - self.connections_spare;
+        Self { connections_max: self.connections_max.min(room), ..self }
+    }
+
     /// Silence after which a phone with this agreed heartbeat is given up, in milliseconds.
     pub fn heartbeat_deadline_ms(&self, heartbeat_s: u16) -> u64 {
         u64::from(heartbeat_s) * 1500 + self.heartbeat_slack_ms
@@ -128,7 +134,7 @@ impl Worker {
         let poll = Poll::new()?;
         let signals = startup::stop_signals()?;
         poll.registry().register(&mut SourceFd(&signals.as_raw_fd()), SIGNALS, Interest::READABLE)?;
-        let core = Core::new(config, poll.registry().try_clone()?, Page::create()?);
+        let core = Core::new(config.bounded(), poll.registry().try_clone()?, Page::create()?);
         let now = Instant::now();
         Ok(Self {
             poll,

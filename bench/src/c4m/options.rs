@@ -35,6 +35,9 @@ pub struct Options {
     /// With --scaling: 4 M too
     #[arg(long, requires = "scaling")]
     pub all: bool,
+    /// With --scaling: the saved JSON of a run of today, with its floor, as one more row; may be given again
+    #[arg(long, requires = "scaling", value_name = "FILE")]
+    pub with: Vec<PathBuf>,
     /// Seconds that the whole run may take
     #[arg(long, default_value_t = 540, value_parser = clap::value_parser!(u64).range(30..=86_400))]
     pub budget_s: u64,
@@ -78,7 +81,7 @@ pub struct Options {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub quiet_s: u64,
     /// Pushes to random phones a second
-    #[arg(long, default_value_t = 200.0)]
+    #[arg(long, default_value_t = 100.0)]
     pub push_per_s: f64,
     /// The network that the phones are in: direct, wifi, 4g, 3g, subway
     #[arg(long, default_value = "direct", value_parser = ["direct", "wifi", "4g", "3g", "subway"])]

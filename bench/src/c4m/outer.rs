@@ -180,17 +180,26 @@ fn settle() {
     kernel::shrink_slabs();
 }
 
-/// The floor's figures of an earlier run; only of the same day, as the machine's speed drifts.
-fn saved_floor(path: &Path, connections: u32) -> Result<FloorPart, Error> {
+/// The report of an earlier run, with its floor; only of the same day, as the machine's speed drifts.
+///
+/// # Errors
+/// [`Error::Run`] with what is wrong with the file.
+pub(super) fn saved_report(path: &Path) -> Result<(Report, FloorPart), Error> {
     let failed = |why: String| Error::Run(format!("{}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     let report: Report = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    let floor = report.floor.ok_or_else(|| failed("there is no floor in it".into()))?;
-    if floor.connections != u64::from(connections) {
-        return Err(failed(format!("its floor had {} phones, not {connections}", floor.connections)));
-    }
+    let floor = report.floor.clone().ok_or_else(|| failed("there is no floor in it".into()))?;
     if floor.day != floor::today() {
         return Err(failed("its floor was measured on another day; measure it again".into()));
+    }
+    Ok((report, floor))
+}
+
+fn saved_floor(path: &Path, connections: u32) -> Result<FloorPart, Error> {
+    let (_, floor) = saved_report(path)?;
+    if floor.connections != u64::from(connections) {
+        let (path, had) = (path.display(), floor.connections);
+        return Err(Error::Run(format!("{path}: its floor had {had} phones, not {connections}")));
     }
     Ok(floor)
 }

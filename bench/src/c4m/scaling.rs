@@ -71,6 +71,15 @@ pub fn scaling(
     mut done: impl FnMut(&Report) -> Result<(), Error>,
 ) -> Result<Scaling, Error> {
     let mut scaling = Scaling::default();
+    // What is wrong with a file is told before the runs, not after them.
+    for path in &options.with {
+        let (report, floor) = outer::saved_report(path)?;
+        if report.engine.connections != floor.connections {
+            let (path, ours, floor) = (path.display(), report.engine.connections, floor.connections);
+            return Err(Error::Run(format!("{path}: a run of {ours} phones beside a floor of {floor}")));
+        }
+        scaling.add(&report);
+    }
     let sizes = match (&options.sizes[..], options.all) {
         ([], true) => &SIZES[..],
         ([], false) => &SIZES[..SIZES.len() - 1],
@@ -79,9 +88,9 @@ pub fn scaling(
     for size in sizes {
         let report = outer::run(&options.scaled(*size))?;
         done(&report)?;
-        scaling.faults.extend(report.faults.iter().map(|fault| format!("{size}: {fault}")));
-        scaling.rows.push(Row::of(&report));
+        scaling.add(&report);
     }
+    scaling.rows.sort_by_key(|row| row.connections);
     scaling.faults.extend(rises(&scaling.rows));
     Ok(scaling)
 }
@@ -136,6 +145,12 @@ fn rises(rows: &[Row]) -> Vec<String> {
 }
 
 impl Scaling {
+    fn add(&mut self, report: &Report) {
+        let row = Row::of(report);
+        self.faults.extend(report.faults.iter().map(|fault| format!("{}: {fault}", row.connections)));
+        self.rows.push(row);
+    }
+
     /// Writes `c4m-scaling.json` and `c4m-scaling.md` into `dir`.
     ///
     /// # Errors

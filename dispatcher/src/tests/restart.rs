@@ -192,7 +192,7 @@ impl World {
         assert!(!is_empty || bodies == 0, "{bodies} bodies are kept for nobody");
         let rows = platters.iter().filter(|((space, _), _)| *space == store::Space::Log);
         let bytes: usize = rows.map(|(_, row)| row.len()).sum();
-        let allowed = self.setup.log_bytes_max(self.core.store.usage().bytes);
+        let allowed = self.setup.log_bytes_max(self.core.store.usage().bytes, self.core.routes.len());
         assert!(bytes <= allowed, "{bytes} bytes of the log are left, {allowed} may be");
     }
 

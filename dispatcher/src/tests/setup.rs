@@ -61,6 +61,8 @@ impl Setup {
             cleaning: Cleaning {
                 log_bytes_min: *pick(rng, &[0, 200, 3000]),
                 log_factor: *pick(rng, &[1, 2]),
+                log_bytes_a_device: *pick(rng, &[0, 0, 50]),
+                busy_row_bytes: *pick(rng, &[0, 200, u64::MAX]),
                 moved_bytes_max: *pick(rng, &[1, 300, 4 << 20]),
                 rows_max: 8,
             },
@@ -72,10 +74,12 @@ impl Setup {
         self.durability == Durability::Sync || self.disk.is_none()
     }
 
-    /// The most bytes of rows that a log keeps for so many bytes that wait.
-    pub fn log_bytes_max(&self, waiting_bytes: usize) -> usize {
-        let Cleaning { log_bytes_min, log_factor, .. } = self.cleaning;
-        log_bytes_min.max(log_factor * waiting_bytes as u64) as usize
+    /// The most bytes of rows that a log keeps for so many bytes that wait and so many devices.
+    pub fn log_bytes_max(&self, waiting_bytes: usize, devices: usize) -> usize {
+        let Cleaning { log_bytes_min, log_factor, log_bytes_a_device, busy_row_bytes, .. } = self.cleaning;
+        let quiet = log_bytes_min.max(log_factor * waiting_bytes as u64);
+        let may_be_busy = busy_row_bytes < u64::MAX;
+        if may_be_busy { quiet.max(log_bytes_a_device * devices as u64) as usize } else { quiet as usize }
     }
 
     /// Opens the store: another epoch each time where nothing outlives the dispatcher.

@@ -22,10 +22,9 @@ use crate::{
 };
 use batch::{Batch, Touched};
 pub use clean::Cleaning;
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
+use clean::Fresh;
 use std::collections::VecDeque;
-use wire::{AppId, DeviceId, Epoch, Seq, StreamId};
+use wire::{AppId, DeviceId, Epoch, Seq};
 
 /// Milliseconds a batch may be under way before messages are refused rather than kept waiting.
 const SLOW_MS: u64 = 2000;
@@ -76,9 +75,7 @@ pub struct Durable<L> {
     fetched: VecDeque<Vec<u8>>,
     /// A row came back otherwise than it was written: nothing is cleaned until the store is opened again.
     unreadable: bool,
-    /// Devices and streams whose record on disk is older than some fact in the log.
-    dirty: HashSet<DeviceId, FixedState>,
-    dirty_heads: HashSet<(AppId, StreamId), FixedState>,
+    fresh: Fresh,
     /// Why the last batch failed, and when to try again.
     failed: Option<(StoreError, u64)>,
     now_ms: u64,
@@ -108,8 +105,7 @@ impl<L: Log> Durable<L> {
             fetching: VecDeque::new(),
             fetched: VecDeque::new(),
             unreadable: false,
-            dirty: HashSet::with_hasher(FixedState::default()),
-            dirty_heads: HashSet::with_hasher(FixedState::default()),
+            fresh: Fresh::default(),
             failed: None,
             now_ms: 0,
             usage: DiskUsage::default(),
@@ -122,17 +118,8 @@ impl<L: Log> Durable<L> {
         Self { cleaning, ..self }
     }
 
-    /// Notes which record on disk is older than some fact.
-    fn soil(&mut self, stream: Stream) {
-        match stream {
-            Stream::Inbox(device) => self.dirty.insert(device),
-            Stream::Topic(app, stream) => self.dirty_heads.insert((app, stream)),
-        };
-    }
-
     fn put(&mut self, fact: &Fact<'_>) {
         if let Some(stream) = fact.touches() {
-            self.soil(stream);
             self.open.touch(stream);
         }
         self.open.fact(fact);

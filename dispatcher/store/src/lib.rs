@@ -140,6 +140,8 @@ pub struct Device {
 
 /// What a store asks back when it moves old facts to a new place.
 pub trait Known {
+    /// How many devices there are.
+    fn devices(&self) -> u64;
     /// A device as it is now; `None` if nobody knows it.
     fn device(&self, device: DeviceId) -> Option<Device>;
     /// The targets of a message and those that are done; `None` if its receipt gave way.

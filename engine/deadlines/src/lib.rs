@@ -8,8 +8,11 @@
 //!  class 0 (100 ticks)  head ─▶ slot 7 ⇄ slot 2 ⇄ slot 9 ◀─ tail      due 340, 341, 355
 //!  class 1 (2700 ticks) head ─▶ slot 4 ⇄ slot 1          ◀─ tail      due 900, 2950
 //!
-//!  entries  [ 0 | 1 | 2 | 3 | 4 | ... ]   20 bytes a slot: links, deadline, generation, class
+//!  entries  [ 0 | 1 | 2 | 3 | 4 | ... ]   12 bytes a slot: links, class, deadline
 //! ```
+//!
+//! A deadline belongs to its slot and has no generation: whoever frees a slot cancels its deadline, so that none
+//! is left for the next owner.
 //!
 //! Arming, touching and cancelling are O(1); expiry and [`Deadlines::next_due`] look at one head
 //! per class. There is no tick scan, no cascade and no allocation after a slot's first use.
@@ -31,8 +34,14 @@ pub const TIMEOUT_TICKS_MAX: Tick = 1 << 30;
 /// Most classes one set may have.
 pub const CLASSES_MAX: usize = 64;
 
+/// Most slots one set may have: what fits [`LINK_BITS`] beside [`NIL`].
+pub const SLOTS_MAX: usize = NIL as usize;
+
+/// Bits of a link to another slot.
+const LINK_BITS: u32 = 24;
+
 /// End of a list, and the link of an entry that is in none.
-const NIL: u32 = u32::MAX;
+const NIL: u32 = (1 << LINK_BITS) - 1;
 
 /// Class of an entry that is in no list.
 const UNARMED: u8 = u8::MAX;
@@ -40,18 +49,34 @@ const UNARMED: u8 = u8::MAX;
 /// A slot's place in the list of its class.
 #[derive(Clone, Copy)]
 struct Entry {
-    previous: u32,
+    /// The class, in the bits above [`LINK_BITS`], and the slot before this one.
+    class_and_previous: u32,
     next: u32,
     deadline: Tick,
-    generation: u32,
-    class: u8,
 }
 
-const _: () = assert!(size_of::<Entry>() == 20);
+const _: () = assert!(size_of::<Entry>() == 12, "an idle connection must stay small");
 const _: () = assert!(CLASSES_MAX < UNARMED as usize);
 
 impl Entry {
-    const UNUSED: Self = Self { previous: NIL, next: NIL, deadline: 0, generation: 0, class: UNARMED };
+    const UNUSED: Self = Self { class_and_previous: pack(UNARMED, NIL), next: NIL, deadline: 0 };
+
+    const fn class(self) -> u8 {
+        (self.class_and_previous >> LINK_BITS) as u8
+    }
+
+    const fn previous(self) -> u32 {
+        self.class_and_previous & NIL
+    }
+
+    const fn set_previous(&mut self, previous: u32) {
+        self.class_and_previous = pack(self.class(), previous);
+    }
+}
+
+/// A class and a slot, or [`NIL`], in one word.
+const fn pack(class: u8, slot: u32) -> u32 {
+    (class as u32) << LINK_BITS | slot
 }
 
 /// One timeout, and the slots that wait for it, earliest deadline first.
@@ -67,8 +92,6 @@ struct Class {
 pub struct Expired {
     /// The slot, as given to [`Deadlines::arm`].
     pub slot: u32,
-    /// The generation given to [`Deadlines::arm`]; compare it before acting on the slot.
-    pub generation: u32,
     /// The class whose timeout passed.
     pub class: u8,
 }
@@ -91,9 +114,9 @@ impl Deadlines {
     ///
     /// # Panics
     /// If there are no classes or more than [`CLASSES_MAX`], if a timeout is above
-    /// [`TIMEOUT_TICKS_MAX`], or if `slots_max` does not fit a `u32`.
+    /// [`TIMEOUT_TICKS_MAX`], or if `slots_max` is above [`SLOTS_MAX`].
     pub fn new(slots_max: usize, class_timeouts: &[Tick]) -> Self {
-        assert!(slots_max < NIL as usize, "slots_max {slots_max} must be below {NIL}");
+        assert!(slots_max <= SLOTS_MAX, "slots_max {slots_max} is above {SLOTS_MAX}");
         assert!(
             (1..=CLASSES_MAX).contains(&class_timeouts.len()),
             "{} classes given, 1 to {CLASSES_MAX} are possible",
@@ -116,7 +139,7 @@ impl Deadlines {
     ///
     /// # Panics
     /// If `slot` is not below `slots_max`, or `class` was not declared: both are the caller's own.
-    pub fn arm(&mut self, slot: u32, generation: u32, class: u8, now: Tick) {
+    pub fn arm(&mut self, slot: u32, class: u8, now: Tick) {
         assert!((slot as usize) < self.slots_max, "slot {slot} is not below {}", self.slots_max);
         assert!((class as usize) < self.classes.len(), "class {class} was not declared");
         if self.entries.len() <= slot as usize {
@@ -124,7 +147,6 @@ impl Deadlines {
         }
         self.unlink(slot);
         self.observe(now);
-        self.entries[slot as usize].generation = generation;
         self.append(slot, class);
     }
 
@@ -132,11 +154,12 @@ impl Deadlines {
     /// Does nothing when the slot is not armed.
     pub fn touch(&mut self, slot: u32, now: Tick) {
         let Some(&entry) = self.entries.get(slot as usize) else { return };
-        if entry.class == UNARMED {
+        let class = entry.class();
+        if class == UNARMED {
             return;
         }
         self.observe(now);
-        let deadline = self.now.wrapping_add(self.classes[entry.class as usize].timeout);
+        let deadline = self.now.wrapping_add(self.classes[class as usize].timeout);
         if entry.deadline == deadline {
             return;
         }
@@ -145,7 +168,7 @@ impl Deadlines {
             return;
         }
         self.unlink(slot);
-        self.append(slot, entry.class);
+        self.append(slot, class);
     }
 
     /// Takes the deadline of `slot` away. Does nothing when the slot is not armed.
@@ -165,12 +188,12 @@ impl Deadlines {
     pub fn pop_expired(&mut self, now: Tick) -> Option<Expired> {
         let slot = self.earliest()?;
         self.observe(now);
-        let Entry { deadline, generation, class, .. } = self.entries[slot as usize];
-        if is_before(self.now, deadline) {
+        let entry = self.entries[slot as usize];
+        if is_before(self.now, entry.deadline) {
             return None;
         }
         self.unlink(slot);
-        Some(Expired { slot, generation, class })
+        Some(Expired { slot, class: entry.class() })
     }
 
     /// Frees the memory of all slots. Only when nothing is armed; else nothing happens.
@@ -202,7 +225,7 @@ impl Deadlines {
 
     /// Whether `slot` has a deadline.
     pub fn is_armed(&self, slot: u32) -> bool {
-        self.entries.get(slot as usize).is_some_and(|entry| entry.class != UNARMED)
+        self.entries.get(slot as usize).is_some_and(|entry| entry.class() != UNARMED)
     }
 
     /// Moves time on. A set with nothing armed has no order to keep and accepts any time.
@@ -227,10 +250,9 @@ impl Deadlines {
         class.armed += 1;
         self.armed += 1;
         let entry = &mut self.entries[slot as usize];
-        entry.class = class_index;
-        entry.deadline = self.now.wrapping_add(class.timeout);
-        entry.previous = previous;
+        entry.class_and_previous = pack(class_index, previous);
         entry.next = NIL;
+        entry.deadline = self.now.wrapping_add(class.timeout);
         match previous {
             NIL => class.head = slot,
             _ => self.entries[previous as usize].next = slot,
@@ -238,22 +260,23 @@ impl Deadlines {
     }
 
     fn unlink(&mut self, slot: u32) {
-        let Entry { previous, next, class, .. } = self.entries[slot as usize];
-        if class == UNARMED {
+        let entry = self.entries[slot as usize];
+        if entry.class() == UNARMED {
             return;
         }
-        let class = &mut self.classes[class as usize];
+        let (previous, next) = (entry.previous(), entry.next);
+        let class = &mut self.classes[entry.class() as usize];
         match previous {
             NIL => class.head = next,
             _ => self.entries[previous as usize].next = next,
         }
         match next {
             NIL => class.tail = previous,
-            _ => self.entries[next as usize].previous = previous,
+            _ => self.entries[next as usize].set_previous(previous),
         }
         class.armed -= 1;
         self.armed -= 1;
-        self.entries[slot as usize].class = UNARMED;
+        self.entries[slot as usize] = Entry::UNUSED;
     }
 }
 

@@ -10,25 +10,24 @@ const SLOTS: u32 = 12;
 /// The obvious implementation: a map from (due, class, order of arming) with 64-bit time.
 #[derive(Default)]
 struct Model {
-    queue: BTreeMap<(u64, u8, u64), (u32, u32)>,
+    queue: BTreeMap<(u64, u8, u64), u32>,
     by_slot: BTreeMap<u32, (u64, u8, u64)>,
     arms: u64,
 }
 
 impl Model {
-    fn arm(&mut self, slot: u32, generation: u32, class: u8, now: u64) {
+    fn arm(&mut self, slot: u32, class: u8, now: u64) {
         self.cancel(slot);
         self.arms += 1;
         let key = (now + u64::from(TIMEOUTS[class as usize]), class, self.arms);
-        self.queue.insert(key, (slot, generation));
+        self.queue.insert(key, slot);
         self.by_slot.insert(slot, key);
     }
 
     fn touch(&mut self, slot: u32, now: u64) {
         let Some(&(due, class, _)) = self.by_slot.get(&slot) else { return };
         if due != now + u64::from(TIMEOUTS[class as usize]) {
-            let generation = self.queue[&self.by_slot[&slot]].1;
-            self.arm(slot, generation, class, now);
+            self.arm(slot, class, now);
         }
     }
 
@@ -39,18 +38,18 @@ impl Model {
     }
 
     fn pop(&mut self, now: u64) -> Option<Expired> {
-        let (&(due, class, _), &(slot, generation)) = self.queue.first_key_value()?;
+        let (&(due, class, _), &slot) = self.queue.first_key_value()?;
         if due > now {
             return None;
         }
         self.cancel(slot);
-        Some(Expired { slot, generation, class })
+        Some(Expired { slot, class })
     }
 }
 
 #[derive(Debug, Clone)]
 enum Step {
-    Arm { slot: u32, generation: u32, class: u8 },
+    Arm { slot: u32, class: u8 },
     Touch { slot: u32 },
     Cancel { slot: u32 },
     Pass { ticks: u32 },
@@ -60,8 +59,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let slot = 0..SLOTS;
     prop_oneof![
-        (slot.clone(), any::<u32>(), 0..TIMEOUTS.len() as u8)
-            .prop_map(|(slot, generation, class)| Step::Arm { slot, generation, class }),
+        (slot.clone(), 0..TIMEOUTS.len() as u8).prop_map(|(slot, class)| Step::Arm { slot, class }),
         slot.clone().prop_map(|slot| Step::Touch { slot }),
         (0..SLOTS + 2).prop_map(|slot| Step::Cancel { slot }),
         prop_oneof![0..4u32, 0..2_000u32].prop_map(|ticks| Step::Pass { ticks }),
@@ -81,9 +79,9 @@ proptest! {
         for step in steps {
             let tick = now as Tick;
             match step {
-                Step::Arm { slot, generation, class } => {
-                    deadlines.arm(slot, generation, class, tick);
-                    model.arm(slot, generation, class, now);
+                Step::Arm { slot, class } => {
+                    deadlines.arm(slot, class, tick);
+                    model.arm(slot, class, now);
                 }
                 Step::Touch { slot } => {
                     deadlines.touch(slot, tick);
@@ -111,29 +109,29 @@ proptest! {
 #[test]
 fn expires_at_the_deadline_and_not_before_it() {
     let mut deadlines = Deadlines::new(4, &[10]);
-    deadlines.arm(3, 77, 0, 100);
+    deadlines.arm(3, 0, 100);
     assert_eq!(deadlines.next_due(), Some(110));
     assert_eq!(deadlines.pop_expired(109), None);
-    assert_eq!(deadlines.pop_expired(110), Some(Expired { slot: 3, generation: 77, class: 0 }));
+    assert_eq!(deadlines.pop_expired(110), Some(Expired { slot: 3, class: 0 }));
     assert_eq!(deadlines.pop_expired(u32::MAX / 2), None);
 }
 
 #[test]
-fn arming_again_moves_to_the_new_class_and_generation() {
+fn arming_again_moves_to_the_new_class() {
     let mut deadlines = Deadlines::new(4, &[10, 50]);
-    deadlines.arm(1, 1, 0, 0);
-    deadlines.arm(1, 2, 1, 0);
+    deadlines.arm(1, 0, 0);
+    deadlines.arm(1, 1, 0);
     assert_eq!((deadlines.armed_in(0), deadlines.armed_in(1), deadlines.len()), (0, 1, 1));
     assert_eq!(deadlines.pop_expired(49), None);
-    assert_eq!(deadlines.pop_expired(50), Some(Expired { slot: 1, generation: 2, class: 1 }));
+    assert_eq!(deadlines.pop_expired(50), Some(Expired { slot: 1, class: 1 }));
     assert!(!deadlines.is_armed(1));
 }
 
 #[test]
 fn time_that_steps_back_does_not_unsort_a_list() {
     let mut deadlines = Deadlines::new(4, &[10]);
-    deadlines.arm(0, 0, 0, 100);
-    deadlines.arm(1, 0, 0, 40);
+    deadlines.arm(0, 0, 100);
+    deadlines.arm(1, 0, 40);
     assert_eq!(deadlines.pop_expired(110).map(|expired| expired.slot), Some(0));
     assert_eq!(deadlines.pop_expired(110).map(|expired| expired.slot), Some(1));
 }
@@ -144,7 +142,7 @@ fn touching_or_cancelling_what_is_not_armed_does_nothing() {
     deadlines.touch(2, 5);
     deadlines.cancel(2);
     deadlines.cancel(u32::MAX);
-    deadlines.arm(2, 0, 0, 5);
+    deadlines.arm(2, 0, 5);
     deadlines.cancel(2);
     deadlines.touch(2, 6);
     assert!(deadlines.is_empty());
@@ -153,14 +151,14 @@ fn touching_or_cancelling_what_is_not_armed_does_nothing() {
 
 #[test]
 fn a_slot_out_of_range_is_the_callers_mistake() {
-    let result = std::panic::catch_unwind(|| Deadlines::new(4, &[10]).arm(4, 0, 0, 0));
+    let result = std::panic::catch_unwind(|| Deadlines::new(4, &[10]).arm(4, 0, 0));
     assert!(result.is_err());
 }
 
 #[test]
 fn released_memory_is_had_again_and_what_is_armed_is_never_released() {
     let mut deadlines = Deadlines::new(1000, &[10]);
-    deadlines.arm(999, 1, 0, 0);
+    deadlines.arm(999, 0, 0);
     deadlines.release();
     assert!(deadlines.is_armed(999) && deadlines.entries.len() == 1000);
     deadlines.cancel(999);
@@ -169,6 +167,6 @@ fn released_memory_is_had_again_and_what_is_armed_is_never_released() {
     assert_eq!((deadlines.next_due(), deadlines.pop_expired(100)), (None, None));
     deadlines.reserve();
     assert!(deadlines.entries.capacity() >= 1000);
-    deadlines.arm(7, 2, 0, 100);
-    assert_eq!(deadlines.pop_expired(110), Some(Expired { slot: 7, generation: 2, class: 0 }));
+    deadlines.arm(7, 0, 100);
+    assert_eq!(deadlines.pop_expired(110), Some(Expired { slot: 7, class: 0 }));
 }

@@ -16,19 +16,22 @@ use std::collections::VecDeque;
 
 /// In [`Member::slot`]: nobody; `joined` is then the next free place.
 const VACANT: u32 = u32::MAX;
-const NO_PLACE: u32 = u32::MAX;
+/// No place in a round.
+pub const NO_PLACE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
 struct Member {
     slot: u32,
     /// Frames numbered up to this one are not for this member.
-    joined: u64,
+    joined: u32,
 }
 
+const _: () = assert!(size_of::<Member>() == 8, "an idle connection must stay small");
+
 struct Mark {
-    number: u64,
+    number: u32,
     /// Members that joined before this number are not meant.
-    fence: u64,
+    fence: u32,
     /// Where the frame begins in `frames`.
     start: usize,
     /// The place at which it got under way.
@@ -103,7 +106,7 @@ impl Round {
 
     /// Adds a member for frames numbered above `joined`; returns its place. There will be about `members_max`
     /// at most.
-    pub fn add(&mut self, slot: u32, joined: u64, members_max: usize) -> u32 {
+    pub fn add(&mut self, slot: u32, joined: u32, members_max: usize) -> u32 {
         let member = Member { slot, joined };
         self.live += 1;
         if self.vacant == NO_PLACE {
@@ -114,13 +117,13 @@ impl Round {
             return (self.members.len() - 1) as u32;
         }
         let place = self.vacant;
-        self.vacant = self.members[place as usize].joined as u32;
+        self.vacant = self.members[place as usize].joined;
         self.members[place as usize] = member;
         place
     }
 
     /// A member from before `fence` is one again, for frames numbered above `joined`.
-    pub fn rejoin(&mut self, place: u32, joined: u64, fence: u64) {
+    pub fn rejoin(&mut self, place: u32, joined: u32, fence: u32) {
         let member = &mut self.members[place as usize];
         if member.joined < fence {
             member.joined = joined;
@@ -129,14 +132,29 @@ impl Round {
 
     /// Ends the membership at `place`.
     pub fn remove(&mut self, place: u32) {
-        self.members[place as usize] = Member { slot: VACANT, joined: u64::from(self.vacant) };
+        self.members[place as usize] = Member { slot: VACANT, joined: self.vacant };
         self.vacant = place;
         self.live -= 1;
     }
 
+    /// Numbers that decide who is owed what: those of all frames.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.marks.iter().flat_map(|mark| [mark.number, mark.fence])
+    }
+
+    /// Replaces every number by another; see [`super::Topics`].
+    pub fn renumber(&mut self, anew: impl Fn(u32) -> u32) {
+        for member in self.members.iter_mut().filter(|member| member.slot != VACANT) {
+            member.joined = anew(member.joined);
+        }
+        for mark in &mut self.marks {
+            (mark.number, mark.fence) = (anew(mark.number), anew(mark.fence));
+        }
+    }
+
     /// Queues a frame for members that joined at `fence` or later and before `number`, which is above every
     /// earlier frame's.
-    pub fn publish(&mut self, number: u64, fence: u64, frame: &[u8]) {
+    pub fn publish(&mut self, number: u32, fence: u32, frame: &[u8]) {
         self.marks.push_back(Mark { number, fence, start: self.frames.len(), from: 0, wrapped: false });
         self.frames.extend_from_slice(frame);
     }
@@ -195,7 +213,7 @@ impl Round {
 
     /// Numbers and fences rise from frame to frame, so what a member is owed is one piece.
     fn owed(&self, member: Member, frames_end: usize) -> Option<Owed> {
-        let after = |number: u64| number > member.joined;
+        let after = |number: u32| number > member.joined;
         let under_way = self.done..self.done + self.under_way;
         let last = under_way.clone().find(|at| after(self.marks[*at].fence)).unwrap_or(under_way.end);
         let first = (self.done..last).find(|at| after(self.marks[*at].number))?;

@@ -35,7 +35,7 @@ fn walk_all(topics: &mut Topics) -> Map<u32, (Vec<u8>, usize)> {
 #[test]
 fn what_waits_leaves_in_one_write_each() {
     let mut topics = Topics::new(10);
-    let mut chains = [NO_MEMBERSHIP; 3];
+    let mut chains = [Memberships::NONE; 3];
     for (slot, chain) in chains.iter_mut().enumerate() {
         topics.join(APP, 1, slot as u32, chain);
     }
@@ -50,7 +50,7 @@ fn what_waits_leaves_in_one_write_each() {
 #[test]
 fn a_frame_that_arrives_during_a_walk_rides_along() {
     let mut topics = Topics::new(10);
-    let mut chains = [NO_MEMBERSHIP; 4];
+    let mut chains = [Memberships::NONE; 4];
     for (slot, chain) in chains.iter_mut().enumerate() {
         topics.join(APP, 1, slot as u32, chain);
     }
@@ -65,12 +65,12 @@ fn a_frame_that_arrives_during_a_walk_rides_along() {
 #[test]
 fn members_of_an_earlier_link_get_what_came_over_it_and_no_more() {
     let mut topics = Topics::new(10);
-    let mut chains = [NO_MEMBERSHIP; 3];
+    let mut chains = [Memberships::NONE; 3];
     topics.join(APP, 1, 0, &mut chains[0]);
     topics.join(APP, 1, 1, &mut chains[1]);
     topics.publish(APP, 1, b"old");
     topics.fence();
-    topics.leave_all(&mut chains[1]);
+    topics.leave_all(APP, &mut chains[1]);
     topics.join(APP, 1, 1, &mut chains[1]);
     topics.join(APP, 1, 2, &mut chains[2]);
     topics.publish(APP, 1, b"new");
@@ -79,9 +79,29 @@ fn members_of_an_earlier_link_get_what_came_over_it_and_no_more() {
 }
 
 #[test]
+fn numbers_that_run_out_begin_anew_and_nobody_notices() {
+    let mut topics = Topics::new(10);
+    topics.number = u32::MAX - 2;
+    let mut of = [Memberships::NONE; 4];
+    topics.join(APP, 1, 0, &mut of[0]);
+    topics.fence();
+    topics.join(APP, 1, 1, &mut of[1]);
+    topics.publish(APP, 1, b"a");
+    topics.join(APP, 1, 2, &mut of[2]);
+    topics.publish(APP, 1, b"b");
+    topics.join(APP, 1, 3, &mut of[3]);
+    topics.publish(APP, 1, b"c");
+    assert!(topics.number < 10, "{} is low again", topics.number);
+    topics.join(APP, 1, 0, &mut of[0]);
+    topics.publish(APP, 1, b"d");
+    let got = walk_all(&mut topics);
+    assert_eq!([0, 1, 2, 3].map(|slot| &got[&slot].0[..]), [&b"d"[..], b"abcd", b"bcd", b"cd"]);
+}
+
+#[test]
 fn topics_take_turns() {
     let mut topics = Topics::new(10);
-    let mut chains = [NO_MEMBERSHIP; 3];
+    let mut chains = [Memberships::NONE; 3];
     for (slot, chain) in chains.iter_mut().enumerate() {
         topics.join(APP, 1, slot as u32, chain);
         topics.join(APP, 2, slot as u32, chain);
@@ -95,7 +115,7 @@ fn topics_take_turns() {
 #[test]
 fn a_member_gets_what_was_published_after_it_joined() {
     let mut topics = Topics::new(10);
-    let mut chains = [NO_MEMBERSHIP; 2];
+    let mut chains = [Memberships::NONE; 2];
     topics.join(APP, 1, 0, &mut chains[0]);
     topics.publish(APP, 1, b"a");
     topics.join(APP, 1, 1, &mut chains[1]);
@@ -107,7 +127,7 @@ fn a_member_gets_what_was_published_after_it_joined() {
 #[test]
 fn a_walk_carries_a_bounded_number_of_bytes_but_at_least_one_frame() {
     let mut topics = Topics::new(1);
-    let mut chain = NO_MEMBERSHIP;
+    let mut chain = Memberships::NONE;
     topics.join(APP, 1, 0, &mut chain);
     let large = vec![7; limits::FANOUT_WALK_BYTES_MAX + 1];
     for frame in [&large[..], &[1; 9000], &[2; 9000]] {
@@ -121,7 +141,7 @@ fn a_walk_carries_a_bounded_number_of_bytes_but_at_least_one_frame() {
 #[test]
 fn topics_without_members_are_forgotten() {
     let mut topics = Topics::new(4);
-    let mut chain = NO_MEMBERSHIP;
+    let mut chain = Memberships::NONE;
     for stream in 0..100 {
         topics.join(APP, stream, 0, &mut chain);
         topics.publish(APP, stream, b"x");
@@ -135,17 +155,17 @@ fn topics_without_members_are_forgotten() {
 fn a_stream_of_many_gets_its_room_at_once_and_gives_it_back() {
     const MEMBERS_MAX: u32 = 16_000;
     let mut topics = Topics::new(MEMBERS_MAX as usize);
-    let mut chains = vec![NO_MEMBERSHIP; MEMBERS_MAX as usize];
+    let mut chains = vec![Memberships::NONE; MEMBERS_MAX as usize];
     let mut sizes = HashSet::new();
     for (slot, chain) in chains.iter_mut().enumerate() {
         topics.join(APP, 1, slot as u32, chain);
         sizes.insert(topics.topics[0].round.bytes());
     }
-    let least = chains.len() * 16;
+    let least = chains.len() * 8;
     assert!(topics.topics[0].round.bytes() < least + least / 16, "hardly more than it takes");
     assert!(sizes.len() < 40, "moved {} times", sizes.len());
     assert!(!sizes.iter().any(|size| (least / 8..least).contains(size)), "a large one moves once");
-    chains.iter_mut().for_each(|chain| topics.leave_all(chain));
+    chains.iter_mut().for_each(|chain| topics.leave_all(APP, chain));
     topics.release();
     assert_eq!((topics.memberships.capacity(), topics.spare.capacity()), (0, 0));
     topics.reserve();
@@ -159,6 +179,7 @@ enum Act {
     LeaveAll(u32),
     Publish(StreamId),
     Fence,
+    Renumber,
     GiveBack,
     Serve(usize),
 }
@@ -171,6 +192,7 @@ fn any_act() -> impl Strategy<Value = Act> {
         1 => slot.prop_map(Act::LeaveAll),
         4 => stream.prop_map(Act::Publish),
         1 => Just(Act::Fence),
+        1 => Just(Act::Renumber),
         1 => Just(Act::GiveBack),
         4 => (1..9usize).prop_map(Act::Serve),
     ]
@@ -192,7 +214,7 @@ proptest! {
     /// leaves gets a beginning of it, and nobody gets what is not his.
     #[test]
     fn every_member_gets_its_frames_once_in_order(acts in prop::collection::vec(any_act(), 1..150)) {
-        let (mut topics, mut chains, mut model) = (Topics::new(64), [NO_MEMBERSHIP; 12], Model::default());
+        let (mut topics, mut chains, mut model) = (Topics::new(64), [Memberships::NONE; 12], Model::default());
         let mut number = 0u16;
         let give = |topics: &mut Topics, model: &mut Model, most: usize| {
             for (slot, bytes) in serve(topics, most) {
@@ -219,7 +241,7 @@ proptest! {
                     model.ended.extend(model.lives.remove(&(slot, stream)));
                 }
                 Act::LeaveAll(slot) => {
-                    topics.leave_all(&mut chains[slot as usize]);
+                    topics.leave_all(APP, &mut chains[slot as usize]);
                     for stream in 0..3 {
                         model.ended.extend(model.lives.remove(&(slot, stream)));
                     }
@@ -238,6 +260,8 @@ proptest! {
                     topics.fence();
                     model.fenced.extend(model.lives.values());
                 }
+                // Nobody notices.
+                Act::Renumber => topics.renumber(),
                 // Only of empty tables; else it must change nothing.
                 Act::GiveBack => {
                     topics.release();
@@ -257,7 +281,14 @@ proptest! {
                 prop_assert_eq!(owed, got);
             }
         }
-        let live: usize = model.lives.len();
-        prop_assert_eq!(topics.memberships.len(), live);
+        let chained = model.lives.keys().filter(|(_, stream)| *stream != STREAM_ALL).count();
+        prop_assert_eq!(topics.memberships.len(), chained);
+        let live: u32 = topics.topics.iter().map(|(_, topic)| topic.round.live()).sum();
+        prop_assert_eq!(live as usize, model.lives.len());
+        for (slot, of) in chains.iter().enumerate() {
+            let streams: HashSet<StreamId> = topics.streams(*of).collect();
+            let known = model.lives.keys().filter(|(s, _)| *s == slot as u32).map(|(_, stream)| *stream);
+            prop_assert_eq!(streams, known.collect::<HashSet<_>>());
+        }
     }
 }

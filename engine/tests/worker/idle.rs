@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use wire::{ConnId, STREAM_ALL};
 
 const PHONES: u32 = 5_000;
-/// What a phone costs at the least: slab entry, deadline, membership, place among the members.
-const PHONE_BYTES: usize = 100;
+/// What a phone costs at the least: slab entry, deadline, place among the members.
+const PHONE_BYTES: usize = 70;
 const MARGIN_KIB: usize = 128;
 
 /// Memory that belongs to no file, in KiB: not the rings, which fill as they go round.

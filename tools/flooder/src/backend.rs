@@ -19,7 +19,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 /// Most items the API takes in one batch.
 pub const BATCH_MAX: usize = 1000;
-/// Longest wait for any answer.
+/// Longest wait for each step of a call: the connection, the request on its way, the answer.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// Largest answer read: a thousand refusals with their explanations.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;

@@ -17,7 +17,7 @@ use crate::{Error, stats};
 const VANISH: Part = Part(80);
 const RETURN: Part = Part(400);
 /// What is kept of the time for what comes behind the storm.
-const REST: Part = Part(50);
+const REST: Part = Part(130);
 /// Of the logins that the node managed while nothing else went on, those that it lets in.
 const LOGINS_PART: f64 = 0.75;
 const LAST: Duration = Duration::from_secs(5);

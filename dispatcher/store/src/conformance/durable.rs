@@ -120,6 +120,10 @@ impl Replay for Model {
 }
 
 impl Known for Model {
+    fn devices(&self) -> u64 {
+        self.devices.len() as u64
+    }
+
     fn device(&self, device: DeviceId) -> Option<Device> {
         self.devices.get(&device.0).cloned()
     }

@@ -3,12 +3,21 @@
 //! A row is a history of its moment. Of it there still matter: entries that wait, which are written again with
 //! their message; devices whose record on disk is older than the row, whose record is written; the same for
 //! heads of streams. Each row goes in the commit that carries what took its place.
+//!
+//! Which records are younger than the row is remembered of those written of late only, and nothing is
+//! remembered of a device before its first row is cleaned: a record that is written again costs a few bytes of
+//! disk, and to remember every device would cost memory as long as it is known.
 
 use super::Durable;
 use super::batch::Touched;
 use crate::log::FETCHES_MAX;
 use crate::{Entry, Fact, Facts, Known, Log, Stream};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use wire::{AppId, MessageId, Seq};
+
+/// Records written of late that are remembered, at most.
+pub(super) const FRESH_MAX: usize = 56 << 10;
 
 /// When the log is cleaned, and how much at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +27,11 @@ pub struct Cleaning {
     pub log_bytes_min: u64,
     /// Beyond that, a log may hold this many times what waits.
     pub log_factor: u64,
+    /// While much is written it may hold so many bytes for each device, too: when all acknowledge one message the
+    /// log is not cleaned in the middle of that, but afterwards.
+    pub log_bytes_a_device: u64,
+    /// Much is written while the last row was as long as this, in bytes.
+    pub busy_row_bytes: u64,
     /// Bytes moved into one batch at most, a row more.
     pub moved_bytes_max: usize,
     /// Rows asked for at a time, up to [`FETCHES_MAX`].
@@ -26,7 +40,39 @@ pub struct Cleaning {
 
 impl Default for Cleaning {
     fn default() -> Self {
-        Self { log_bytes_min: 64 << 20, log_factor: 2, moved_bytes_max: 4 << 20, rows_max: FETCHES_MAX }
+        Self {
+            log_bytes_min: 64 << 20,
+            log_factor: 2,
+            log_bytes_a_device: 32,
+            busy_row_bytes: 4096,
+            moved_bytes_max: 4 << 20,
+            rows_max: FETCHES_MAX,
+        }
+    }
+}
+
+/// Records written of late, of devices by their inboxes and of streams with many readers: up to and including
+/// which row of the log each is as young as the facts.
+#[derive(Default)]
+pub(super) struct Fresh(HashMap<Stream, u64, FixedState>);
+
+impl Fresh {
+    /// Whether the record is known to be as young as the facts of this row.
+    fn covers(&self, at: Stream, row: u64) -> bool {
+        self.0.get(&at).is_some_and(|covered| *covered >= row)
+    }
+
+    /// Notes a record that is written. When there are too many, all are forgotten.
+    pub(super) fn insert(&mut self, at: Stream, row: u64) {
+        if self.0.len() >= FRESH_MAX && !self.0.contains_key(&at) {
+            self.0.clear();
+        }
+        self.0.insert(at, row);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -41,15 +87,15 @@ struct Moved<'a> {
 
 impl<L: Log> Durable<L> {
     pub(super) fn clean_rows(&mut self, known: &dyn Known) {
-        let Cleaning { log_bytes_min, log_factor, moved_bytes_max, rows_max } = self.cleaning;
+        let Cleaning { moved_bytes_max, rows_max, .. } = self.cleaning;
         while self.open.row_bytes() < moved_bytes_max
             && let Some(row) = self.fetched.pop_front()
             && let Some((number, _)) = self.fetching.pop_front()
         {
-            self.clean_row(&row, known);
+            self.clean_row(number, &row, known);
             self.open.remove_row(number);
         }
-        let allowed = log_bytes_min.max(log_factor * self.streams.usage().bytes as u64);
+        let allowed = self.log_bytes_allowed(known);
         while self.usage.log_bytes > allowed
             && self.fetching.len() < rows_max.min(FETCHES_MAX)
             && !self.unreadable
@@ -59,6 +105,13 @@ impl<L: Log> Durable<L> {
             self.fetching.push_back((number, bytes));
             self.disk.fetch(number);
         }
+    }
+
+    fn log_bytes_allowed(&self, known: &dyn Known) -> u64 {
+        let Cleaning { log_bytes_min, log_factor, log_bytes_a_device, busy_row_bytes, .. } = self.cleaning;
+        let allowed = log_bytes_min.max(log_factor * self.streams.usage().bytes as u64);
+        let is_busy = self.rows.back().is_some_and(|(_, bytes)| *bytes >= busy_row_bytes);
+        if is_busy { allowed.max(log_bytes_a_device * known.devices()) } else { allowed }
     }
 
     /// Takes a row that was asked for. Rows go in their order, as records are as old as the oldest row: one
@@ -78,13 +131,13 @@ impl<L: Log> Durable<L> {
         }
     }
 
-    fn clean_row(&mut self, row: &[u8], known: &dyn Known) {
+    fn clean_row(&mut self, number: u64, row: &[u8], known: &dyn Known) {
         let mut moved = Moved::default();
         let mut recorded = Touched::default();
         // It was checked when it was written or taken back.
         for fact in Facts::new(row).flatten() {
             if let Some(stream) = fact.touches().filter(|stream| recorded.insert(*stream)) {
-                self.clean_record(stream, known);
+                self.clean_record(number, stream, known);
             }
             match fact {
                 Fact::Message { .. } => {
@@ -104,26 +157,23 @@ impl<L: Log> Durable<L> {
         self.move_message(moved, known);
     }
 
-    /// Writes the record that is as old as this row or older. What is not settled yet may be unknown to
-    /// `known`: then the record is old from the start.
-    fn clean_record(&mut self, at: Stream, known: &dyn Known) {
+    /// Writes the record unless it is younger than this row. What is not settled yet may be unknown to `known`:
+    /// then the record is old from the start.
+    fn clean_record(&mut self, row: u64, at: Stream, known: &dyn Known) {
+        if self.fresh.covers(at, row) {
+            return;
+        }
+        match at {
+            Stream::Inbox(device) => match known.device(device) {
+                Some(record) => self.open.device(device, &record),
+                None => return,
+            },
+            Stream::Topic(app, stream) => self.open.head(app, stream, known.head(app, stream)),
+        }
         let unsettled =
             self.open.touches(at) || self.under_way.as_ref().is_some_and(|b| b.touched.contains(&at));
-        match at {
-            Stream::Inbox(device) => {
-                let dirty = if unsettled { self.dirty.contains(&device) } else { self.dirty.remove(&device) };
-                if dirty && let Some(record) = known.device(device) {
-                    self.open.device(device, &record);
-                }
-            }
-            Stream::Topic(app, stream) => {
-                let key = (app, stream);
-                let dirty =
-                    if unsettled { self.dirty_heads.contains(&key) } else { self.dirty_heads.remove(&key) };
-                if dirty {
-                    self.open.head(app, stream, known.head(app, stream));
-                }
-            }
+        if !unsettled {
+            self.fresh.insert(at, self.number_next - 1);
         }
     }
 

@@ -4,7 +4,7 @@
 //! of an entry what a later row has yet to say: so entries come and go by the facts alone.
 
 use super::Durable;
-use super::batch::{Batch, Touched};
+use super::batch::Batch;
 use crate::{
     Body, Content, Device, Durability, Entry, Fact, FactError, Facts, Log, Message, Options, Replay, Space,
     StoreError, Stream,
@@ -86,16 +86,15 @@ impl<L: Log> Durable<L> {
     pub(super) fn replay_all(&mut self, into: &mut dyn Replay) -> Result<(), StoreError> {
         let mut bodies = self.scan_bodies()?;
         self.scan_records(into)?;
-        let (mut rows, mut dirty) = (Vec::new(), Touched::default());
+        let mut rows = Vec::new();
         // While the disk is read, the streams are filled.
         let streams = &mut self.streams;
         let mut player = Player { streams, bodies: &mut bodies, into, current: None };
         self.disk.scan(Space::Log, &mut |key, row| {
             let number = number(key)?;
             rows.push((number, row.len() as u64));
-            player.row(row, &mut dirty).map_err(|e| damaged(format!("row {number} of the log: {e}")))
+            player.row(row).map_err(|e| damaged(format!("row {number} of the log: {e}")))
         })?;
-        dirty.into_iter().for_each(|stream| self.soil(stream));
         self.number_next = rows.last().map_or(1, |(number, _)| number + 1);
         self.usage.log_bytes = rows.iter().map(|(_, bytes)| bytes).sum();
         self.rows = rows.into();
@@ -162,12 +161,10 @@ struct Player<'a> {
 }
 
 impl Player<'_> {
-    fn row(&mut self, row: &[u8], dirty: &mut Touched) -> Result<(), FactError> {
+    fn row(&mut self, row: &[u8]) -> Result<(), FactError> {
         self.current = None;
         for fact in Facts::new(row) {
-            let fact = fact?;
-            dirty.extend(fact.touches());
-            self.fact(&fact);
+            self.fact(&fact?);
         }
         Ok(())
     }

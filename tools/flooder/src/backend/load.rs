@@ -16,6 +16,8 @@ const BODY_BYTES_MAX: usize = 3 << 20;
 const ENVELOPE_BYTES: usize = 160;
 /// A batch that leaves this much after its time is late.
 const LATE_NS: u64 = 100_000_000;
+/// Longest sleep before a look at whether the load is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Longest wait before a refused message is tried again.
 const RETRY_MS_MAX: u64 = 2_000;
 
@@ -186,10 +188,11 @@ impl Sender<'_> {
             if self.is_over() {
                 return None;
             }
-            if let Some(intended_ns) = self.pace.take(messages as u64, now_ns()) {
+            let now_ns = now_ns();
+            if let Some(intended_ns) = self.pace.take(messages as u64, now_ns) {
                 return Some(intended_ns);
             }
-            thread::sleep(Duration::from_micros(500));
+            thread::sleep(Duration::from_nanos(self.pace.until_due_ns(now_ns)).min(LOOK_EVERY));
         }
     }
 

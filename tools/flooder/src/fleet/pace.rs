@@ -30,12 +30,21 @@ impl Pace {
         if !self.is_running() {
             return None;
         }
-        let due_ns = self.start_ns + (self.taken as f64 / self.per_s * 1e9) as u64;
+        let due_ns = self.due_ns();
         if now_ns < due_ns {
             return None;
         }
         self.taken += count;
         Some(due_ns)
+    }
+
+    /// Nanoseconds until the next event is due; for ever when nothing ever is.
+    pub fn until_due_ns(&self, now_ns: u64) -> u64 {
+        if self.is_running() { self.due_ns().saturating_sub(now_ns) } else { u64::MAX }
+    }
+
+    fn due_ns(&self) -> u64 {
+        self.start_ns + (self.taken as f64 / self.per_s * 1e9) as u64
     }
 }
 
@@ -48,7 +57,8 @@ mod tests {
         let mut pace = Pace::new(10.0, 1_000);
         assert_eq!((pace.take(1, 999), pace.take(1, 1_000), pace.take(1, 1_001)), (None, Some(1_000), None));
         let second = 1_000_001_000;
-        assert_eq!(pace.backlog(second), 9);
+        assert_eq!((pace.backlog(second), pace.until_due_ns(second)), (9, 0));
+        assert_eq!((pace.until_due_ns(1_000), Pace::new(0.0, 0).until_due_ns(0)), (100_000_000, u64::MAX));
         let taken: Vec<u64> = std::iter::from_fn(|| pace.take(1, second)).collect();
         assert_eq!((taken.len(), taken[0], taken[9]), (10, 100_001_000, second));
         assert_eq!(Pace::new(0.0, 0).take(1, u64::MAX), None);

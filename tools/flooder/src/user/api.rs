@@ -204,7 +204,7 @@ pub struct Latencies {
     pub broadcast: Latency,
     /// Of messages to one phone.
     pub unicast: Latency,
-    /// Of the fleet itself: from one moment at which it has caught up with the server to the next.
+    /// Of the fleet itself: how long it was behind the server, each time that more packets waited than it takes at once.
     pub lag: Latency,
 }
 

@@ -141,18 +141,18 @@ impl Stack {
         self.wheel.arm(&mut self.tcbs, phone, due);
     }
 
-    /// Wakes up to `most` phones whose moment has come by `now_ms`; whether that was all.
-    pub fn advance(&mut self, now_ms: u32, most: usize, sink: &mut impl Sink) -> bool {
+    /// It is `now_ms`: wakes up to `most` phones whose moment has come by `due_ms`; whether that was all.
+    pub fn advance(&mut self, now_ms: u32, due_ms: u32, most: usize, sink: &mut impl Sink) -> bool {
         self.now_ms = now_ms;
         while let Some((due, phone)) = self.frozen.front().copied()
-            && due <= now_ms
+            && due <= due_ms
         {
             self.frozen.pop_front();
             self.thaw(phone, sink);
         }
         for _ in 0..most {
-            let Some(phone) = self.wheel.pop(&mut self.tcbs, now_ms) else { return true };
-            self.wake(phone, sink);
+            let Some(phone) = self.wheel.pop(&mut self.tcbs, due_ms) else { return true };
+            self.wake(phone, due_ms, sink);
         }
         false
     }
@@ -166,19 +166,19 @@ impl Stack {
         }
     }
 
-    fn wake(&mut self, phone: u32, sink: &mut impl Sink) {
+    fn wake(&mut self, phone: u32, due_ms: u32, sink: &mut impl Sink) {
         let now_ms = self.now_ms;
         let tcb = &mut self.tcbs[phone as usize];
-        let resends = tcb.sent != Sent::Nothing && tcb.rto_due <= now_ms;
+        let resends = tcb.sent != Sent::Nothing && tcb.rto_due <= due_ms;
         match tcb.state {
             State::Away | State::InLine => return,
-            State::Waiting if tcb.rto_due <= now_ms => {
+            State::Waiting if tcb.rto_due <= due_ms => {
                 tcb.state = State::InLine;
                 return self.line.push_back(phone);
             }
             State::Waiting => {}
-            State::Leaving if tcb.ack_due <= now_ms => return self.give_up(phone, sink),
-            State::Greeting if tcb.ack_due <= now_ms => return self.give_up(phone, sink),
+            State::Leaving if tcb.ack_due <= due_ms => return self.give_up(phone, sink),
+            State::Greeting if tcb.ack_due <= due_ms => return self.give_up(phone, sink),
             _ if resends && tcb.tries >= TRIES_MAX => {
                 self.counts.gave_up += u64::from(tcb.state == State::Attached);
                 return self.give_up(phone, sink);
@@ -189,7 +189,7 @@ impl Stack {
                 self.counts.retransmits += 1;
                 self.send_sent(phone, sink);
             }
-            State::Attached if tcb.beat_due <= now_ms => {
+            State::Attached if tcb.beat_due <= due_ms => {
                 if tcb.has(tcb::PONG_AWAITED) {
                     self.counts.missed += 1;
                     return self.give_up(phone, sink);

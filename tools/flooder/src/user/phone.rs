@@ -251,7 +251,8 @@ impl Stack {
         }
         let stays = reason.is_some_and(|reason| !reason.may_reconnect());
         self.counts.sent_off += u64::from(stays);
-        // The random part on top keeps phones apart that were told the same moment (protocol, "Coming back").
+        // A random part on top keeps phones apart that were told the same moment (protocol, "Coming back"; there it
+        // grows with every wait).
         let own_ms = self.random.random_range(0..self.common.back_off_ms.max(1));
         let back_ms = self.now_ms + retry_after_ms.min(RETRY_MS_MAX) + own_ms;
         let due = if stays { super::stack::FOR_EVER } else { back_ms };

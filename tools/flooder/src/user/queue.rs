@@ -30,6 +30,8 @@ const CREDIT_MS: f64 = 20.0;
 /// Packets are left to gather for so long from the beginning of the turn before. Woken by each, the fleet would take
 /// the processor from the server twice for every packet; a network takes longer.
 const GATHER: Duration = Duration::from_micros(500);
+/// Phones' clocks stand still for so long at the most while packets wait; then they go on, so much behind.
+const STILL_MS_MAX: u32 = 1000;
 
 /// What a queue is told by its fleet.
 pub enum Call {
@@ -90,6 +92,23 @@ impl Rate {
     }
 }
 
+/// How far the phones' timers may go while more packets wait than a turn takes.
+#[derive(Debug, Default)]
+struct Behind {
+    since_ms: Option<u32>,
+}
+
+impl Behind {
+    /// Up to when timers are due in a turn.
+    fn turn(&mut self, is_behind: bool, now_ms: u32) -> u32 {
+        if !is_behind {
+            self.since_ms = None;
+            return now_ms;
+        }
+        (*self.since_ms.get_or_insert(now_ms)).max(now_ms.saturating_sub(STILL_MS_MAX))
+    }
+}
+
 /// Where packets leave: through the simulated network to the device.
 struct Exit<'a> {
     tun: &'a Tun,
@@ -129,8 +148,7 @@ pub struct Queue {
     chores: VecDeque<Chore>,
     /// The next phone that has never been connected.
     fresh: u32,
-    /// When nothing waited in the device the last time, in milliseconds since the start.
-    caught_up_ms: u32,
+    behind: Behind,
     turned_at: Instant,
     started: Instant,
 }
@@ -149,7 +167,7 @@ impl Queue {
             roams: Rate::default(),
             chores: VecDeque::new(),
             fresh: 0,
-            caught_up_ms: 0,
+            behind: Behind::default(),
             turned_at: Instant::now(),
             started: Instant::now(),
         }
@@ -181,23 +199,18 @@ impl Queue {
     /// One turn: what came, what is due, what is new, each with a bound. Whether there may be more at once.
     ///
     /// Every phone has a processor of its own, and all of these share one: while packets wait for it, phones would
-    /// miss what has long arrived, send again, and so make more packets. Their clocks stand still until it has
-    /// caught up, and nobody new begins.
+    /// miss what has long arrived, send again, and so make more packets. Their timers wait until it has caught up,
+    /// and nobody new begins.
     fn turn(&mut self) -> io::Result<bool> {
         self.turned_at = Instant::now();
         let now_ms = (self.turned_at - self.started).as_millis() as u32;
-        let mut is_busy = self.read(now_ms)?;
-        if !is_busy {
-            self.stack.latencies.lag.record_us(u64::from(now_ms - self.caught_up_ms) * 1000);
-            self.caught_up_ms = now_ms;
-        }
-        let due_ms = self.caught_up_ms;
-        let is_behind = is_busy;
-        is_busy |= !self.with_exit(now_ms, |stack, exit| stack.advance(due_ms, WAKES_MAX, exit));
-        if !is_behind {
-            is_busy |= self.connect(now_ms);
-            is_busy |= self.do_chores(now_ms);
-        }
+        let is_behind = self.read(now_ms)?;
+        let due_ms = self.behind.turn(is_behind, now_ms);
+        self.stack.latencies.lag.record_us(u64::from(now_ms - due_ms) * 1000);
+        let mut is_busy = is_behind;
+        is_busy |= !self.with_exit(now_ms, |stack, exit| stack.advance(now_ms, due_ms, WAKES_MAX, exit));
+        is_busy |= !is_behind && self.connect(now_ms);
+        is_busy |= self.do_chores(now_ms);
         self.deliver_up(now_ms);
         Ok(is_busy)
     }
@@ -335,5 +348,19 @@ impl Queue {
             Ok(_) | Err(nix::Error::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_wait_while_packets_do_and_not_for_ever() {
+        let mut behind = Behind::default();
+        let due =
+            [(false, 10), (true, 20), (true, 500), (false, 900), (true, 1000), (true, 2000), (true, 5000)]
+                .map(|(is_behind, now_ms)| behind.turn(is_behind, now_ms));
+        assert_eq!(due, [10, 20, 20, 900, 1000, 1000, 4000]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::hub::{At, Item, Phone, answer};
 use super::world::World;
+use crate::durable::clean::Fresh;
 use crate::{Body, Fact, Message, Outcome, Store, StoreError, Stream};
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -28,7 +29,12 @@ impl World {
             44..46 => self.forget_some(),
             46 => self.lose_receipt(),
             47 => self.hold_body(),
-            48..58 => self.store.clean(&self.hub),
+            48..58 => {
+                if self.rng.random_bool(0.1) {
+                    self.store.fresh = Fresh::default();
+                }
+                self.store.clean(&self.hub);
+            }
             58..70 => drop(self.commit()),
             70..83 => self.settle_disk(),
             83..85 => {

@@ -8,7 +8,14 @@ use std::time::Duration;
 use wire::Epoch;
 
 /// A log is cleaned from here on.
-const TINY: Cleaning = Cleaning { log_bytes_min: 2048, log_factor: 1, moved_bytes_max: 4096, rows_max: 1 };
+const TINY: Cleaning = Cleaning {
+    log_bytes_min: 2048,
+    log_factor: 1,
+    log_bytes_a_device: 0,
+    busy_row_bytes: 0,
+    moved_bytes_max: 4096,
+    rows_max: 1,
+};
 
 fn options(budget_bytes: usize) -> Options {
     Options {

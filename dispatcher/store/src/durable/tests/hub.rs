@@ -194,6 +194,10 @@ impl Hub {
 }
 
 impl Known for Hub {
+    fn devices(&self) -> u64 {
+        self.phones.len() as u64
+    }
+
     fn device(&self, device: DeviceId) -> Option<Device> {
         let Phone { app, head, acked, all, ref topics } = *self.phones.get(&device.0)?;
         Some(Device { app, head, acked, all, topics: topics.iter().map(|(s, p)| (*s, *p)).collect() })

@@ -72,8 +72,14 @@ impl World {
             }
         }
         assert_eq!((self.store.usage().entries, self.store.usage().bytes), (0, 0));
-        self.store.cleaning =
-            Cleaning { log_bytes_min: 0, log_factor: 0, moved_bytes_max: 1 << 20, rows_max: 1 };
+        self.store.cleaning = Cleaning {
+            log_bytes_min: 0,
+            log_factor: 0,
+            log_bytes_a_device: 0,
+            busy_row_bytes: 0,
+            moved_bytes_max: 1 << 20,
+            rows_max: 1,
+        };
         for _ in 0..1000 {
             self.quiesce();
             self.store.clean(&self.hub);

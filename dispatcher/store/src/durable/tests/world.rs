@@ -98,6 +98,8 @@ fn cleaning(rng: &mut SmallRng) -> Cleaning {
     Cleaning {
         log_bytes_min: [0, 0, 300, 3000, 1 << 20][rng.random_range(0..5)],
         log_factor: rng.random_range(0..3),
+        log_bytes_a_device: [0, 0, 100][rng.random_range(0..3)],
+        busy_row_bytes: [0, 200, u64::MAX][rng.random_range(0..3)],
         moved_bytes_max: [1, 400, 1 << 20][rng.random_range(0..3)],
         rows_max: rng.random_range(1..=8),
     }

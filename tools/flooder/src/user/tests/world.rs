@@ -122,7 +122,7 @@ impl World {
         self.now_ms += 1;
         let now_ms = self.now_ms;
         self.with_stack(|stack, out| {
-            stack.advance(now_ms, usize::MAX, out);
+            stack.advance(now_ms, now_ms, usize::MAX, out);
             while let Some(phone) = stack.next_in_line() {
                 stack.connect(phone, out);
             }

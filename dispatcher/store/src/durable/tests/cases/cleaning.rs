@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::Outcome;
+use crate::durable::clean::{FRESH_MAX, Fresh};
 use wire::StreamId;
 
 fn body() -> Body {
@@ -20,6 +21,17 @@ fn fetch(store: &mut Durable<impl Log>, hub: &Hub) {
 fn clean(store: &mut Durable<impl Log>, hub: &Hub) {
     store.clean(hub);
     assert!(store.fetched.is_empty());
+}
+
+/// Cleans until so many rows are left.
+fn clean_down_to(rows: usize, store: &mut Durable<impl Log>, disk: &SimDisk, hub: &Hub) {
+    while keys(disk, Space::Log).len() > rows {
+        store.clean(hub);
+        if store.commit(0) == Handed::Over {
+            assert!(disk.settle());
+        }
+        while store.settled().is_some() {}
+    }
 }
 
 /// While the row is on its way, and then in a batch that fails, nothing is lost, and it goes in the end.
@@ -122,6 +134,40 @@ fn a_membership_that_was_under_way_when_the_record_was_written_is_not_forgotten(
     }
 }
 
+/// What the hub says is written only where it is asked, so it tells which rows had a record written.
+#[test]
+fn a_record_younger_than_a_row_is_written_again_only_if_that_is_forgotten() {
+    for forgotten in [false, true] {
+        let disk = SimDisk::new();
+        let (mut store, mut hub) = open_new(&disk);
+        store.record(&Fact::Acked { device: DeviceId(1), stream: wire::STREAM_ALL, seq: 2 });
+        settle(&mut store, &disk);
+        hub.phone(1).all = 2;
+        clean_down_to(1, &mut store, &disk, &hub);
+        if forgotten {
+            store.fresh = Fresh::default();
+        }
+        hub.phone(1).all = 9;
+        clean_down_to(0, &mut store, &disk, &hub);
+        assert_eq!(open(&copy(&disk)).1.phones[&1].all, if forgotten { 9 } else { 2 });
+        store.record(&Fact::Acked { device: DeviceId(1), stream: wire::STREAM_ALL, seq: 10 });
+        settle(&mut store, &disk);
+        hub.phone(1).all = 10;
+        clean_down_to(0, &mut store, &disk, &hub);
+        assert_eq!(open(&disk).1.phones[&1].all, 10, "a younger row has its record written");
+    }
+}
+
+#[test]
+fn what_is_remembered_of_records_is_bounded() {
+    let mut fresh = Fresh::default();
+    for device in 0..=FRESH_MAX as u64 {
+        assert!(fresh.len() <= FRESH_MAX);
+        fresh.insert(Stream::Inbox(DeviceId(device)), 1);
+    }
+    assert_eq!(fresh.len(), 1);
+}
+
 #[test]
 fn a_row_that_is_not_what_was_written_stays_and_so_do_those_behind_it() {
     for bend in [Vec::clear, |row: &mut Vec<u8>| row.truncate(1), |row: &mut Vec<u8>| row.push(1)] {
@@ -176,26 +222,32 @@ fn a_message_whose_receipt_gave_way_has_counts_that_close() {
     assert_eq!((receipt.targeted, receipt.open(), receipt.done.acked), (4, 2, 2));
 }
 
+/// 500 bytes, for the whole log, or as 100 for each of five devices while rows are long.
 #[test]
 fn a_log_is_left_alone_until_it_is_long() {
-    let disk = SimDisk::new();
-    let (store, hub) = open_new(&disk);
-    let mut store = store.with_cleaning(Cleaning {
-        log_bytes_min: 500,
-        log_factor: 0,
-        moved_bytes_max: 9999,
-        rows_max: 1,
-    });
-    for seq in 1..100 {
-        put(&mut store, &disk, &message(seq, &body()), INBOX, seq);
-        store.clean(&hub);
-        assert_eq!(
-            !store.fetching.is_empty(),
-            store.usage.log_bytes + store.fetching.iter().map(|f| f.1).sum::<u64>() > 500
-        );
-        if !store.fetching.is_empty() {
-            return;
-        }
+    for (log_bytes_min, log_bytes_a_device, busy_row_bytes) in
+        [(500, 0, 0), (0, 100, 0), (500, 9999, u64::MAX)]
+    {
+        let disk = SimDisk::new();
+        let (store, mut hub) = open_new(&disk);
+        let phone = hub.phone(1).clone();
+        hub.phones.extend((2..=5).map(|device| (device, phone.clone())));
+        let cleaning = Cleaning {
+            log_bytes_min,
+            log_factor: 0,
+            log_bytes_a_device,
+            busy_row_bytes,
+            moved_bytes_max: 9999,
+            rows_max: 1,
+        };
+        let mut store = store.with_cleaning(cleaning);
+        let was_cleaned = (1..100).any(|seq| {
+            put(&mut store, &disk, &message(seq, &body()), INBOX, seq);
+            store.clean(&hub);
+            let all_bytes = store.usage.log_bytes + store.fetching.iter().map(|f| f.1).sum::<u64>();
+            assert_eq!(!store.fetching.is_empty(), all_bytes > 500);
+            !store.fetching.is_empty()
+        });
+        assert!(was_cleaned);
     }
-    panic!("it was never cleaned");
 }
