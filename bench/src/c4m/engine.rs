@@ -36,6 +36,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// Lines of the dispatcher's log that are shown.
 const LOG_LINES_MAX: usize = 20;
+
 /// A run under way.
 struct Run<'a> {
     options: &'a Options,

@@ -145,7 +145,7 @@ pub struct Storm {
     pub put_off: u64,
     /// Connections that failed, and were tried again.
     pub failed: u64,
-    /// How far the fleet itself was behind the server, with whom it shares the processors.
+    /// How far the phones' timers were behind, as the fleet shares the processors with the server: by its turns.
     pub fleet_lag: Times,
     /// Memory of the machine used meanwhile and not before, at most, in bytes.
     pub extra_bytes_max: u64,

@@ -24,8 +24,8 @@ impl Run<'_> {
     pub(super) fn leave(&mut self) -> Result<(), Error> {
         self.sampler.phase("leave");
         let started = Instant::now();
-        self.crowd.fleet.order(Order::Vanish(Share { from: 0, to: 500 }, How::Fin))?;
-        self.crowd.fleet.order(Order::Vanish(Share { from: 500, to: 1000 }, How::Reset))?;
+        self.crowd.fleet.order(Order::Vanish(Share::FIRST_HALF, How::Fin))?;
+        self.crowd.fleet.order(Order::Vanish(Share::SECOND_HALF, How::Reset))?;
         drop(self.control.take());
         let gone = self.crowd.wait(self.budget.deadline(GO), |counts| counts.established == 0);
         self.check(gone, "leaving");

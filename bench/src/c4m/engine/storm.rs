@@ -35,8 +35,8 @@ impl Run<'_> {
         let lag = self.crowd.latencies()?.lag;
         let (mark, before, started) = (self.mark()?, fleet.counts(), Instant::now());
         let pushing = pusher.start()?;
-        fleet.order(Order::Vanish(Share { from: 0, to: 500 }, How::Reset))?;
-        fleet.order(Order::Vanish(Share { from: 500, to: 1000 }, How::Silent))?;
+        fleet.order(Order::Vanish(Share::FIRST_HALF, How::Reset))?;
+        fleet.order(Order::Vanish(Share::SECOND_HALF, How::Silent))?;
         let vanished =
             self.crowd.wait(self.budget.deadline(VANISH), |counts| counts.away == self.crowd.phones);
         let vanish_s = started.elapsed().as_secs_f64();

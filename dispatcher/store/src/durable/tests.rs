@@ -22,8 +22,19 @@ mod hub;
 mod looks;
 mod world;
 
+use crate::Cleaning;
 use rand::Rng;
 use world::{Seen, World};
+
+/// Every row is cleaned as soon as it is settled.
+const AT_ONCE: Cleaning = Cleaning {
+    log_bytes_min: 0,
+    log_factor: 0,
+    log_bytes_a_device: 0,
+    busy_row_bytes: 0,
+    moved_bytes_max: 1 << 20,
+    rows_max: 1,
+};
 
 const SEEDS: u64 = 3000;
 const ACTS: usize = 400;

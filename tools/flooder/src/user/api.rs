@@ -62,6 +62,10 @@ pub struct Share {
 impl Share {
     /// Everybody.
     pub const ALL: Self = Self { from: 0, to: 1000 };
+    /// Half of them,
+    pub const FIRST_HALF: Self = Self { from: 0, to: 500 };
+    /// and the others.
+    pub const SECOND_HALF: Self = Self { from: 500, to: 1000 };
 }
 
 /// What a running fleet can be told.
@@ -204,7 +208,7 @@ pub struct Latencies {
     pub broadcast: Latency,
     /// Of messages to one phone.
     pub unicast: Latency,
-    /// Of the fleet itself: how long it was behind the server, each time that more packets waited than it takes at once.
+    /// Of the fleet itself: how far its phones' timers were behind, in each of its turns.
     pub lag: Latency,
 }
 

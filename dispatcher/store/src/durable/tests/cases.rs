@@ -5,6 +5,7 @@ mod cleaning;
 mod failure;
 mod opening;
 
+use super::AT_ONCE;
 use super::hub::{Hub, Phone};
 use crate::{
     Body, Cleaning, Commit, Content, Done, Durability, Durable, Entry, Event, Fact, Facts, Handed, Log,
@@ -16,16 +17,6 @@ use wire::{AppId, DeviceId, Epoch, MessageId, Seq};
 const APP: AppId = AppId(1);
 const INBOX: Stream = Stream::Inbox(DeviceId(1));
 const TOPIC: Stream = Stream::Topic(APP, 7);
-
-/// Every row is cleaned as soon as it is settled.
-const AT_ONCE: Cleaning = Cleaning {
-    log_bytes_min: 0,
-    log_factor: 0,
-    log_bytes_a_device: 0,
-    busy_row_bytes: 0,
-    moved_bytes_max: 1 << 20,
-    rows_max: 1,
-};
 
 fn options() -> Options {
     Options {

@@ -1,8 +1,9 @@
 //! What has to hold at any moment, and in the end.
 
+use super::AT_ONCE;
 use super::hub::{At, Item, Waiting};
 use super::world::World;
-use crate::{Cleaning, Handed, Space, Store};
+use crate::{Handed, Space, Store};
 use std::collections::BTreeSet;
 use wire::{STREAM_INBOX, Seq};
 
@@ -72,14 +73,7 @@ impl World {
             }
         }
         assert_eq!((self.store.usage().entries, self.store.usage().bytes), (0, 0));
-        self.store.cleaning = Cleaning {
-            log_bytes_min: 0,
-            log_factor: 0,
-            log_bytes_a_device: 0,
-            busy_row_bytes: 0,
-            moved_bytes_max: 1 << 20,
-            rows_max: 1,
-        };
+        self.store.cleaning = AT_ONCE;
         for _ in 0..1000 {
             self.quiesce();
             self.store.clean(&self.hub);
